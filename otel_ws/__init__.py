@@ -1,0 +1,74 @@
+"""Django Channels and ASGI WebSockets, seen through OpenTelemetry; ids only.
+
+    import otel_ws
+
+    otel_ws.configure()
+    application = otel_ws.WebSocketMiddleware(application)
+
+Importing this package loads no framework and no SDK.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from otel_ws.api import (
+    broadcast,
+    declare,
+    get_metrics_snapshot,
+    record_auth_failure,
+    record_error,
+    record_message_denied,
+    record_ping,
+    record_ratelimit_reject,
+    set_ids,
+    set_message_type,
+    set_role,
+)
+from otel_ws.asgi import WebSocketMiddleware
+from otel_ws.recorder import VERSION as __version__
+
+if TYPE_CHECKING:
+    from otel_ws.instrumentor import ChannelsInstrumentor
+
+__all__ = [
+    "ChannelsInstrumentor",
+    "WebSocketMiddleware",
+    "__version__",
+    "broadcast",
+    "configure",
+    "declare",
+    "get_metrics_snapshot",
+    "record_auth_failure",
+    "record_error",
+    "record_message_denied",
+    "record_ping",
+    "record_ratelimit_reject",
+    "set_ids",
+    "set_message_type",
+    "set_role",
+]
+
+
+def configure(**settings: Any) -> None:
+    """Set OpenTelemetry up from ``OTEL_*`` variables and instrument Channels; needs ``pip install 'otel-ws[sdk]'``.
+
+    See ``otel_ws.sdk.configure`` for what it takes and raises.
+    """
+    try:
+        from otel_ws.sdk import configure as with_sdk
+    except ImportError as exc:
+        raise SystemExit(
+            "otel-ws cannot start:\n  otel_ws.configure() needs the OpenTelemetry SDK: pip install 'otel-ws[sdk]'. "
+            f"Without it, otel_ws.WebSocketMiddleware alone writes JSON lines (missing: {exc.name})."
+        ) from None
+    with_sdk(**settings)
+
+
+def __getattr__(name: str) -> Any:
+    # Late, so that a base install does not need the instrumentation package.
+    if name == "ChannelsInstrumentor":
+        from otel_ws.instrumentor import ChannelsInstrumentor
+
+        return ChannelsInstrumentor
+    raise AttributeError(f"module 'otel_ws' has no attribute {name!r}")

@@ -1,0 +1,310 @@
+"""Door for applications: verbs that say what only the application knows.
+
+Each is synchronous, quick and safe anywhere: in handlers, middlewares and threads, with telemetry off. None
+raises into the application: wrong use is warned of once (and is an error under ``otel_ws.testing``).
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, ParamSpec
+
+from otel_ws import recorder as recorders
+from otel_ws import semconv
+from otel_ws.connection import Connection, current
+from otel_ws.connection import State as ConnectionState
+from otel_ws.faults import UsageError, fault, misuse
+from otel_ws.recorder import Recorder
+
+P = ParamSpec("P")
+
+
+def _harmless(verb: Callable[P, None]) -> Callable[P, None]:
+    name = verb.__name__
+
+    @functools.wraps(verb)
+    def call(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            verb(*args, **kwargs)
+        except UsageError:
+            raise
+        except Exception as exc:
+            if isinstance(exc, TypeError) and not _fits(verb, args, kwargs):
+                misuse(f"call.{name}", f"otel_ws.{name}() was called with arguments that it does not take.")
+            else:
+                fault(f"api.{name}", exc)
+
+    return call
+
+
+def _fits(verb: Callable[..., None], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    try:
+        inspect.signature(verb).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
+
+
+def _connection(verb: str) -> Connection | None:
+    connection = current.get()
+    if connection is None or connection.recorder is not recorders.active():
+        if recorders.active() is not None:
+            misuse(f"outside.{verb}", f"otel_ws.{verb}() was called outside a WebSocket connection; it did nothing.")
+        return None
+    return connection
+
+
+def _inside() -> Connection | None:
+    connection = current.get()
+    return connection if connection is not None and connection.recorder is recorders.active() else None
+
+
+def _code(verb: str, reason: object) -> str:
+    if not recorders.vocabulary.is_code(reason):
+        misuse(
+            f"reason.{verb}",
+            f"otel_ws.{verb}(): the reason must be a code such as 'JWT_EXPIRED' (capital letters and underscores, "
+            f"2 to 32 of them); it was recorded as {semconv.OTHER}.",
+        )
+        return semconv.OTHER
+    return str(reason)
+
+
+@_harmless
+def record_auth_failure(reason: str, *, close_code: int | None = None) -> None:
+    """Say that authentication failed; ``reason`` is a code such as ``JWT_EXPIRED``.
+
+    Counted in ``ws.auth.failures`` and told as ``WS_AUTH_FAIL``. If the connection is rejected next, this is the
+    reason of the rejection. Outside a connection it counts without ids.
+    """
+    active = recorders.active()
+    if active is None:
+        return
+    connection, reason = _inside(), _code("record_auth_failure", reason)
+    _remember(connection, reason)
+    active.auth_failed(connection, reason, close_code)
+
+
+@_harmless
+def record_ratelimit_reject(reason: str, retry_after_ms: float | None = None) -> None:
+    """Say that a rate limit refused something; ``reason`` is a code such as ``MSG_RATE``.
+
+    ``retry_after_ms`` is in milliseconds. Counted in ``ws.ratelimit.events`` and told as ``WS_RATELIMIT_REJECT``.
+    """
+    active = recorders.active()
+    if active is None:
+        return
+    connection, reason = _inside(), _code("record_ratelimit_reject", reason)
+    _remember(connection, reason)
+    active.ratelimit_rejected(connection, reason, _number(retry_after_ms, 0.001))
+
+
+@_harmless
+def record_error(exc: BaseException, *, category: str | None = None, severity: str = "medium") -> None:
+    """Say that something went wrong that the application handled itself.
+
+    Only the exception's class leaves. ``category``: connection, authentication, session, message_delivery,
+    validation, system (guessed from the class if not given). ``severity``: low, medium, high, critical.
+    Counted in ``ws.errors`` and told as ``WS_ERROR``; the message being handled has status ``error``.
+    """
+    active = recorders.active()
+    if active is None:
+        return
+    if not isinstance(exc, BaseException):
+        misuse("record_error", "otel_ws.record_error() takes an exception; it did nothing.")
+        return
+    if category is not None and category not in semconv.ERROR_CATEGORY.choices:
+        misuse("category", f"otel_ws.record_error(category=) is one of {', '.join(semconv.ERROR_CATEGORY.choices)}.")
+    if severity not in semconv.ERROR_SEVERITY.choices:
+        misuse("severity", f"otel_ws.record_error(severity=) is one of {', '.join(semconv.ERROR_SEVERITY.choices)}.")
+    connection = _inside()
+    if connection is None:
+        active.error_raised(None, type(exc).__name__, category or "system", severity, None)
+        return
+    handling = connection.handled
+    if handling is not None:
+        handling.note_error(exc)
+    connection.tell_error(exc, handling.handler if handling else None, category, severity)
+
+
+@_harmless
+def record_message_denied() -> None:
+    """Say that the message being handled is not allowed: its status becomes ``permission_denied``."""
+    connection = _connection("record_message_denied")
+    if connection is not None and connection.handled is not None:
+        connection.handled.status = "permission_denied"
+
+
+@_harmless
+def record_ping(seconds: float) -> None:
+    """Say how long a heartbeat's round trip took, in seconds: ``ws.ping.duration``."""
+    active = recorders.active()
+    number = _number(seconds)
+    if active is None:
+        return
+    if number is None or number < 0:
+        misuse("record_ping", "otel_ws.record_ping() takes seconds, a number that is not negative; it did nothing.")
+        return
+    active.ping_measured(_inside(), number)
+
+
+@_harmless
+def set_message_type(name: str) -> None:
+    """Name the message being handled; the name must be declared, else the type is ``unknown``."""
+    connection = _connection("set_message_type")
+    if connection is not None and connection.handled is not None:
+        connection.handled.note_type(name)
+
+
+@_harmless
+def set_role(role: str) -> None:
+    """Say the user's role: before accept it is the connection's, later the gauge moves."""
+    connection = _connection("set_role")
+    if connection is None:
+        return
+    if not recorders.vocabulary.is_declared(semconv.ROLE, role):
+        misuse("set_role", "otel_ws.set_role(): that role is not declared; add it with otel_ws.declare(roles=[…]).")
+    connection.set_role(role)
+
+
+@_harmless
+def set_ids(**ids: object) -> None:
+    """Say what the connection is about: ``set_ids(user_id=7, match_id=3)``. Other names need ``declare(id=…)``.
+
+    An id is an integer of up to 19 digits, a UUID or a ULID; anything else is dropped and counted.
+    """
+    connection = _connection("set_ids")
+    if connection is None:
+        return
+    known = recorders.vocabulary.ids
+    for name in ids:
+        if name not in known or name == semconv.CONNECTION_ID.field:
+            misuse(f"set_ids.{name}", "otel_ws.set_ids(): an id is not declared; add it with otel_ws.declare(id='…').")
+            recorders.vocabulary.undeclared("logs")
+    connection.set_ids(
+        {known[name]: value for name, value in ids.items() if name in known and name != semconv.CONNECTION_ID.field}
+    )
+
+
+@_harmless
+def declare(
+    *,
+    id: str | Iterable[str] = (),
+    roles: Iterable[str] = (),
+    reasons: Iterable[str] = (),
+    message_types: Iterable[str] = (),
+    close_codes: Iterable[int] = (),
+    templates: Iterable[str] = (),
+    heartbeat: tuple[str, float] | None = None,
+) -> None:
+    """Widen the vocabulary, once, at start-up: what is not declared leaves as ``_OTHER`` or ``unknown``.
+
+    ``id``: keys such as ``order.id``. ``templates``: group names with ``{name}`` for each variable part.
+    ``heartbeat``: a message type and its interval in seconds; two missed ones make a connection unhealthy.
+    """
+    vocabulary = recorders.vocabulary
+    wrong = [key for key in _listed(id) if not vocabulary.declare_id(key)]
+    wrong += vocabulary.declare(semconv.ROLE, _listed(roles))
+    wrong += vocabulary.declare(semconv.REASON, _listed(reasons))
+    wrong += vocabulary.declare(semconv.MESSAGE_TYPE, _listed(message_types))
+    wrong += vocabulary.declare(semconv.CLOSE_CODE, _listed(close_codes))
+    wrong += vocabulary.declare(semconv.TEMPLATE, _listed(templates))
+    if heartbeat is not None:
+        name, seconds = heartbeat
+        wrong += vocabulary.declare(semconv.MESSAGE_TYPE, [name])
+        if _number(seconds) is None or seconds <= 0:
+            wrong.append(seconds)
+        else:
+            vocabulary.heartbeat = (name, float(seconds))
+    if wrong:
+        misuse(
+            "declare",
+            f"otel_ws.declare(): {len(wrong)} of the values do not have the form that their argument needs, "
+            f"and were not declared; see the documentation of declare().",
+        )
+
+
+@contextmanager
+def broadcast(template: str, recipients: int | None = None) -> Iterator[None]:
+    """Time a message to a group of a layer that otel-ws cannot see: ``with otel_ws.broadcast("room_{room_id}"):``.
+
+    ``template`` must be declared, else it leaves as ``_OTHER``; ``recipients`` is their number where it is known.
+    An exception passes through and makes the broadcast a failed one.
+    """
+    active = recorders.active()
+    started_at = active.clock() if active is not None else 0.0
+    try:
+        yield
+    except BaseException as exc:
+        _broadcast_ended(active, template, recipients, started_at, type(exc).__name__)
+        raise
+    _broadcast_ended(active, template, recipients, started_at, None)
+
+
+def _broadcast_ended(
+    active: Recorder | None, template: str, recipients: int | None, started_at: float, error: str | None
+) -> None:
+    if active is None:
+        return
+    try:
+        count = _number(recipients)
+        active.broadcast_sent(
+            _inside(), template, None if count is None else int(count), active.clock() - started_at, error
+        )
+    except Exception as exc:
+        fault("api.broadcast", exc)
+
+
+def get_metrics_snapshot() -> dict[str, dict[tuple[str, ...], Any]]:
+    """The counts of this process as plain dicts: Prometheus name, then label values, then the number.
+
+    Labels are the metric's own, without route, transport and subprotocol, over which is summed. A histogram's
+    value is ``{"buckets": {bound: cumulative count, …, "+Inf": count}, "sum": …, "count": …}``, in seconds or bytes.
+    Empty where telemetry is off.
+    """
+    active = recorders.active()
+    result: dict[str, dict[tuple[str, ...], Any]] = {}
+    if active is None:
+        return result
+    now = active.snapshot()
+    for metric in semconv.METRICS:
+        kept = [place for place, label in enumerate(metric.labels) if label not in _SUMMED]
+        rows: dict[tuple[str, ...], Any] = {}
+        for labels, value in now.values.get(metric, {}).items():
+            key = tuple(labels[place] for place in kept)
+            whole = rows.get(key, 0) + value
+            rows[key] = int(whole) if float(whole).is_integer() else whole
+        for labels, distribution in now.distributions.get(metric, {}).items():
+            key = tuple(labels[place] for place in kept)
+            row = rows.setdefault(key, {"buckets": dict.fromkeys((*metric.bounds, "+Inf"), 0), "sum": 0.0, "count": 0})
+            below = 0
+            for bound, count in zip(row["buckets"], distribution.buckets, strict=True):
+                below += count
+                row["buckets"][bound] += below
+            row["sum"] += distribution.sum
+            row["count"] += distribution.count
+        if metric is semconv.ACTIVE:
+            result["ws_active_connections_gauge"] = rows
+        elif metric is not semconv.ACTIVE_BY_ID:
+            result[metric.prometheus_name] = rows
+    return result
+
+
+_SUMMED = (semconv.ROUTE, semconv.TRANSPORT, semconv.SUBPROTOCOL)
+
+
+def _remember(connection: Connection | None, reason: str) -> None:
+    if connection is not None and connection.state is ConnectionState.CONNECTING:
+        connection.reason = reason
+
+
+def _listed(values: Any) -> list[Any]:
+    return [values] if isinstance(values, (str, int)) else list(values)
+
+
+def _number(value: object, factor: float = 1.0) -> float | None:
+    fit = recorders.vocabulary.value("metrics", semconv.DURATION, value) if value is not None else None
+    return float(fit) * factor if isinstance(fit, (int, float)) else None

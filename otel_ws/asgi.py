@@ -1,0 +1,159 @@
+"""Door: the ASGI middleware. It hands every message on, unchanged and in order, and tells the connection.
+
+Source: the ASGI specification, "WebSocket" (scope, receive and send events). Awaits only what it wraps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from otel_ws import pulse, recorder
+from otel_ws.connection import Connection, State, current
+from otel_ws.faults import fault
+from otel_ws.handling import Handling
+from otel_ws.settings import Settings
+from otel_ws.signals import spans as span_tools
+from otel_ws.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class WebSocketMiddleware:
+    """Wraps an ASGI application so that its WebSocket connections are seen.
+
+    Where telemetry is off (``OTEL_WS_ENABLED=false``, ``OTEL_SDK_DISABLED=true``) there is no wrapper:
+    ``WebSocketMiddleware(application)`` returns the application itself. Scopes of other types pass untouched.
+
+    Raises:
+        SystemExit: a setting has a wrong value; the text names it and what is allowed.
+
+    Source: ASGI specification 3.0, "WebSocket".
+    """
+
+    def __new__(cls, app: ASGIApp) -> Any:  # noqa: D102 - the class's docstring is this method's
+        if recorder.active() is None and recorder.install(Settings.load_or_exit()) is None:
+            return app
+        return super().__new__(cls)
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
+        """Run the application; a WebSocket's messages are told on the way."""
+        if scope["type"] != "websocket":
+            return await self.app(scope, receive, send)
+        return await observe(self.app, scope, receive, send)
+
+
+async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> Any:
+    """Run ``app`` for one WebSocket scope; within a connection that is told already, just run it."""
+    outer = current.get()
+    active = recorder.active()
+    if active is None or (outer is not None and outer.state is not State.ENDED):
+        return await app(scope, receive, send)
+    try:
+        conversation = _Conversation(Connection(active, scope), receive, send)
+        pulse.beat(active)
+    except Exception as exc:
+        fault("open", exc)
+        return await app(scope, receive, send)
+    connection = conversation.connection
+    joined = current.set(connection)
+    attached = span_tools.attach(connection.connect_span)
+    try:
+        try:
+            result = await app(scope, conversation.receive, conversation.send)
+        except Exception as exc:
+            conversation.end(connection.failed, exc)
+            raise
+        except BaseException as exc:
+            conversation.end(connection.cancelled, exc)
+            raise
+        conversation.end(connection.returned)
+        return result
+    finally:
+        span_tools.detach(attached)
+        current.reset(joined)
+
+
+class _Conversation:
+    """The two callables that the application gets instead of the server's."""
+
+    __slots__ = ("_handling", "_receive", "_send", "_task", "connection")
+
+    def __init__(self, connection: Connection, receive: Receive, send: Send) -> None:
+        self.connection = connection
+        self._receive = receive
+        self._send = send
+        self._task = _task()
+        self._handling: Handling | None = None
+
+    async def receive(self) -> Message:
+        connection = self.connection
+        try:
+            if self._handling is not None:
+                self._plain_ended(None)
+            asked_at = connection.recorder.clock()
+        except Exception as exc:
+            fault("receive", exc)
+            asked_at = 0.0
+        message = await self._receive()
+        try:
+            connection.received(message, asked_at)
+            if connection.plain and message.get("type") == "websocket.receive":
+                self._plain_began(message)
+        except Exception as exc:
+            fault("receive", exc)
+        return message
+
+    async def send(self, message: Message) -> None:
+        connection = self.connection
+        started_at = None
+        try:
+            started_at = connection.sending(message)
+        except Exception as exc:
+            fault("send", exc)
+        try:
+            await self._send(message)
+        except BaseException as exc:
+            self._sent(message, started_at, exc)
+            raise
+        self._sent(message, started_at, None)
+
+    def _sent(self, message: Message, started_at: float | None, raised: BaseException | None) -> None:
+        if started_at is None:
+            return
+        try:
+            self.connection.sent(message, started_at, raised)
+        except Exception as exc:
+            fault("send", exc)
+
+    def end(self, tell: Any, raised: BaseException | None = None) -> None:
+        """The application ended: end a plain application's message, then the connection."""
+        try:
+            if self._handling is not None:
+                self._plain_ended(raised)
+            tell(raised) if raised is not None and isinstance(raised, Exception) else tell()
+        except Exception as exc:
+            fault("close", exc)
+
+    # A plain ASGI application has no dispatch: its message lasts until it asks for the next one. The span is made
+    # current only in the task that runs the application; anywhere else it would not reach the handler.
+    def _plain_began(self, message: Message) -> None:
+        self._handling = Handling(self.connection, "websocket.receive", None, True)
+        if _task() is self._task and self._task is not None:
+            span_tools.attach(self._handling.span)
+
+    def _plain_ended(self, raised: BaseException | None) -> None:
+        handling, self._handling = self._handling, None
+        if handling is not None:
+            handling.end(raised)
+        if _task() is self._task and self._task is not None:
+            span_tools.attach(None)
+
+
+def _task() -> object:
+    """The running asyncio task; ``None`` under another event loop."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None

@@ -1,0 +1,128 @@
+"""Door: consumers. The instance's ``dispatch`` is wrapped, because that is where a handler's context lives.
+
+``receive`` runs in a task of its own, so what it makes current never reaches a handler. One wrapper serves sync
+and async consumers: Channels awaits ``dispatch`` for both.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from channels.exceptions import StopConsumer
+
+from otel_ws.asgi import observe
+from otel_ws.connection import Connection, current
+from otel_ws.faults import fault
+from otel_ws.handling import Handling
+from otel_ws.policy import RAW_HANDLER
+from otel_ws.types import Message, Receive, Scope, Send
+
+_ABSENT = object()
+
+
+def observed_call(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """``AsyncConsumer.__call__`` that joins the connection, or opens it where no middleware has."""
+
+    @functools.wraps(original)
+    async def __call__(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:
+        if scope.get("type") != "websocket":
+            return await original(self, scope, receive, send)
+        return await observe(functools.partial(_join, original, self), scope, receive, send)
+
+    return __call__
+
+
+async def _join(
+    original: Callable[..., Awaitable[Any]], consumer: Any, scope: Scope, receive: Receive, send: Send
+) -> Any:
+    connection = current.get()
+    if connection is None:
+        return await original(consumer, scope, receive, send)
+    with _wrapped(consumer, connection, scope):
+        return await original(consumer, scope, receive, send)
+
+
+@contextmanager
+def _wrapped(consumer: Any, connection: Connection, scope: Scope) -> Iterator[None]:
+    before: dict[str, Any] = {}
+    try:
+        outermost = connection.complete(scope, consumer)
+        wrappers = {"dispatch": _dispatch(consumer, connection, outermost)}
+        if callable(getattr(consumer, "receive_json", None)):
+            wrappers["receive_json"] = _receive_json(consumer.receive_json, connection)
+        for name, wrapper in wrappers.items():
+            before[name] = vars(consumer).get(name, _ABSENT)
+            setattr(consumer, name, wrapper)
+    except Exception as exc:
+        fault("consumer", exc)
+    try:
+        yield
+    finally:
+        # Without the wrapper the consumer and its dispatch no longer hold each other.
+        for name, value in before.items():
+            if value is _ABSENT:
+                vars(consumer).pop(name, None)
+            else:
+                setattr(consumer, name, value)
+
+
+def _dispatch(consumer: Any, connection: Connection, outermost: bool) -> Callable[[Message], Awaitable[Any]]:
+    inner = consumer.dispatch
+    raw = not callable(getattr(consumer, "receive_json", None))
+
+    async def dispatch(message: Message) -> Any:
+        handling = _began(consumer, connection, message, outermost, raw)
+        try:
+            result = await inner(message)
+        except StopConsumer:
+            _ended(handling, None)
+            raise
+        except BaseException as exc:
+            _ended(handling, exc)
+            raise
+        _ended(handling, None)
+        return result
+
+    return dispatch
+
+
+def _began(consumer: Any, connection: Connection, message: Message, outermost: bool, raw: bool) -> Handling | None:
+    try:
+        name = str(message["type"]).replace(".", "_")
+        # A dispatch inside a dispatch is the application calling itself, not another message.
+        first = outermost and connection.handled is None
+        handling = Handling(connection, message["type"], name if hasattr(consumer, name) else None, first)
+        if raw and name == RAW_HANDLER:
+            handling.message_type = RAW_HANDLER
+        handling.attach()
+    except Exception as exc:
+        fault("dispatch", exc)
+        return None
+    return handling
+
+
+def _ended(handling: Handling | None, exc: BaseException | None) -> None:
+    if handling is not None:
+        try:
+            handling.end(exc)
+        except Exception as failure:
+            fault("dispatch", failure)
+
+
+def _receive_json(original: Callable[..., Any], connection: Connection) -> Callable[..., Any]:
+    key = connection.recorder.settings.message_type_key
+
+    # A plain function that hands back the inner coroutine: it serves sync consumers too, and adds no frame.
+    def receive_json(*args: Any, **kwargs: Any) -> Any:
+        try:
+            content = args[0] if args else kwargs.get("content")
+            if isinstance(content, dict) and connection.handled is not None:
+                connection.handled.note_type(content.get(key))
+        except Exception as exc:
+            fault("receive_json", exc)
+        return original(*args, **kwargs)
+
+    return receive_json

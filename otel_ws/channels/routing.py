@@ -1,0 +1,145 @@
+"""Door: routers. The route is recorded while Channels matches, so nothing is matched twice.
+
+Each route's ``pattern.match`` is wrapped once, on the instance. The last match at each depth wins; a nested
+router that finds nothing voids the match that led to it.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import weakref
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from django.urls.exceptions import Resolver404
+from django.urls.resolvers import RoutePattern
+
+from otel_ws.asgi import observe
+from otel_ws.connection import State, current
+from otel_ws.faults import fault
+from otel_ws.semconv import OTHER
+from otel_ws.types import Receive, Scope, Send
+
+_PARAMETER: Final = re.compile(r"<(?:[^<>:]+:)?([A-Za-z_]\w*)>")
+_GROUP: Final = re.compile(r"\(\?P<([A-Za-z_]\w*)>")
+_watched: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
+
+
+def observed_protocols(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """``ProtocolTypeRouter.__call__`` that opens the connection where no middleware has."""
+
+    @functools.wraps(original)
+    async def __call__(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:
+        if scope.get("type") != "websocket":
+            return await original(self, scope, receive, send)
+        return await observe(functools.partial(original, self), scope, receive, send)
+
+    return __call__
+
+
+def observed_urls(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """``URLRouter.__call__`` that records the template of the route that matched."""
+
+    @functools.wraps(original)
+    async def __call__(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:
+        if scope.get("type") != "websocket":
+            return await original(self, scope, receive, send)
+        return await observe(functools.partial(_route, original, self), scope, receive, send)
+
+    return __call__
+
+
+async def _route(
+    original: Callable[..., Awaitable[Any]], router: Any, scope: Scope, receive: Receive, send: Send
+) -> Any:
+    connection = current.get()
+    if connection is None or not connection.plain:
+        return await original(router, scope, receive, send)
+    depth = connection.router_depth
+    connection.router_depth += 1
+    _watch(router.routes)
+    try:
+        return await original(router, scope, receive, send)
+    except Resolver404:
+        connection.router_left(max(depth - 1, 0))
+        raise
+    except ValueError:
+        connection.unrouted = depth == 0 and not connection.route_parts
+        raise
+    finally:
+        connection.router_depth -= 1
+
+
+def _watch(routes: Any) -> None:
+    for route in routes:
+        try:
+            pattern = route.pattern
+            if pattern not in _watched:
+                pattern.match = _match(pattern.match, template_of(pattern))
+                _watched.add(pattern)
+        except Exception as exc:
+            fault("routing", exc)
+
+
+def _match(original: Callable[[str], Any], template: str) -> Callable[[str], Any]:
+    def match(path: str) -> Any:
+        found = original(path)
+        connection = current.get()
+        if found and connection is not None and connection.plain and connection.state is State.CONNECTING:
+            connection.route_matched(max(connection.router_depth - 1, 0), template)
+        return found
+
+    return match
+
+
+def unwatch() -> None:
+    """Give every route its own ``match`` back."""
+    for pattern in list(_watched):
+        vars(pattern).pop("match", None)
+    _watched.clear()
+
+
+def template_of(pattern: Any) -> str:
+    """A route's template, ``match/{match_id}/``, from a ``path()`` or a ``re_path()``; else ``_OTHER``."""
+    text = str(pattern)
+    if isinstance(pattern, RoutePattern):
+        return _PARAMETER.sub(r"{\1}", text)
+    return _from_regex(text)
+
+
+def _from_regex(text: str) -> str:
+    """A regular expression of literals and named groups, with each group as ``{name}``."""
+    text = text.removeprefix("^").removesuffix("$").removesuffix(r"\Z").removesuffix("/?")
+    parts: list[str] = []
+    while group := _GROUP.search(text):
+        end = _closing(text, group.start())
+        parts += [text[: group.start()], f"{{{group[1]}}}"]
+        text = text[end + 1 :]
+        if end < 0 or text[:1] in set("?*+{"):
+            return OTHER
+    whole = "".join([*parts, text])
+    whole = re.sub(r"\\([-./_])", r"\1", whole)
+    return whole if re.fullmatch(r"[A-Za-z0-9_\-/{}.]*", whole) else OTHER
+
+
+def _closing(text: str, start: int) -> int:
+    depth = 0
+    inside_class = False
+    position = start
+    while position < len(text):
+        char = text[position]
+        if char == "\\":
+            position += 1
+        elif inside_class:
+            inside_class = char != "]"
+        elif char == "[":
+            inside_class = True
+        elif char == "(":
+            depth += 1
+        elif char == ")":
+            depth -= 1
+            if depth == 0:
+                return position
+        position += 1
+    return -1

@@ -1,0 +1,340 @@
+"""One WebSocket or SSE connection, told as facts.
+
+Sans-I/O: it sees ASGI messages, a clock and who handles what, never a socket, a span's insides or a metric.
+It says what happened, each thing once; the recorder decides who hears it.
+
+    CONNECTING --accept--> OPEN --close, disconnect, error, end--> ENDED
+    CONNECTING --close, disconnect, error, end--> ENDED (a rejection)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextvars import ContextVar
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+from otel_ws import scope as scopes
+from otel_ws import semconv
+from otel_ws.recorder import Recorder
+from otel_ws.semconv import OTHER, Attribute, Kind
+from otel_ws.types import Cleared, Message, Scope
+
+if TYPE_CHECKING:
+    from otel_ws.handling import Handling
+
+# A `receive` that returns sooner than this did not wait: the message was queued already (a real wait takes a
+# turn of the event loop, ten times longer).
+BACKLOG_SECONDS: Final = 0.0001
+STALLED_SECONDS: Final = 5.0
+HEARTBEATS_MISSED: Final = 2
+SERVER_CODES: Final = frozenset({1011, 1012, 1013, 1014})
+
+current: ContextVar[Connection | None] = ContextVar("otel_ws_connection", default=None)
+
+
+class State(Enum):
+    """Where a connection is in its life."""
+
+    CONNECTING = "connecting"
+    OPEN = "open"
+    ENDED = "ended"
+
+
+class Connection:
+    """The state of one connection and the verbs that move it. Nothing here raises for what a peer sends."""
+
+    __slots__ = (
+        "longest_send", "_pending_since", "_pending_sends", "received_at", "received_size", "send_failed",
+        "sends", "_told", "accepted_at", "connect_span", "connected_role", "connection_id", "consumer",
+        "disconnect_about", "disconnect_span", "door", "handled", "handler_failed", "ids", "last_heartbeat",
+        "last_message_span", "last_send_bad", "message_types", "opened_at", "plain", "reason", "recorder", "role",
+        "role_label", "root_path", "route", "route_parts", "router_depth", "scope", "scope_type", "state",
+        "subprotocol", "transport", "unrouted", "user_key",
+    )  # fmt: skip
+
+    def __init__(self, recorder: Recorder, scope: Scope, transport: str = "websocket") -> None:
+        self.recorder = recorder
+        self.transport = transport
+        self.scope: Scope | None = scope
+        self.state = State.CONNECTING
+        self.opened_at = self.accepted_at = recorder.clock()
+        self.connection_id = str(recorder.new_id())
+        self.ids = Cleared({semconv.CONNECTION_ID: self.connection_id})
+        self.root_path = str(scope.get("root_path") or "").rstrip("/")
+        self.route = OTHER
+        self.route_parts: list[str] = []
+        self.router_depth = 0
+        self.unrouted = False
+        self.door = (OTHER, transport)
+        self.role: object = None
+        self.connected_role: object = None
+        self.role_label = OTHER
+        self.scope_type = "global"
+        self.subprotocol: object = None
+        self.reason: str | None = None
+        self.consumer: object = None
+        self.message_types: frozenset[str] = frozenset()
+        self.user_key: bytes | None = None
+        self.connect_span: Any = recorder.spans.connect(scope.get("headers") or ())
+        self.disconnect_span: Any = None
+        self.disconnect_about: dict[Attribute, object] = {}
+        self.last_message_span: Any = None
+        self.plain = True
+        self.handled: Handling | None = None
+        self.handler_failed = False
+        self.last_send_bad = False
+        self.last_heartbeat = self.opened_at
+        self.received_at = self.opened_at
+        self.received_size = 0
+        self._pending_sends = 0
+        self._pending_since = 0.0
+        self.send_failed: BaseException | None = None
+        self.sends = 0
+        self.longest_send = 0.0
+        self._told: BaseException | None = None
+
+    # --- who and where ----------------------------------------------------------------------------------
+    def complete(self, scope: Scope, consumer: object = None) -> bool:
+        """The scope as the consumer sees it; true for the first, outermost consumer, which owns the messages."""
+        outermost = self.plain
+        if outermost:
+            self.scope = scope
+            if consumer is not None:
+                self.plain = False
+                self.consumer = type(consumer).__name__
+                declared = getattr(consumer, "message_types", ())
+                self.message_types = frozenset(declared if isinstance(declared, Iterable) else ())
+                self.recorder.policy.declare(semconv.MESSAGE_TYPE, self.message_types)
+            self.identify()
+        return outermost
+
+    def identify(self) -> None:
+        """Read user, role, ids and route from the scope: at the consumer, and again at accept."""
+        if self.scope is None:
+            return
+        settings, policy = self.recorder.settings, self.recorder.policy
+        values = scopes.url_values(self.scope)
+        found = {policy.ids[name]: value for name, value in values.items() if name in policy.ids}
+        found[semconv.USER_ID] = scopes.user_id(self.scope, settings) or found.get(semconv.USER_ID)
+        self.ids = Cleared({**self.ids, **policy.clear("logs", found)})
+        self.scope_type = scopes.scope_type(values)
+        if self.role is None:
+            self.role = scopes.role(self.scope, settings)
+            self.role_label = policy.label(semconv.ROLE, self.role)
+        self.route = self._route()
+        self.door = (policy.label(semconv.ROUTE, self.route), self.transport)
+
+    def _route(self) -> str:
+        if self.scope is None:
+            return self.route
+        if self.route_parts:
+            whole = "".join(self.route_parts)
+            return OTHER if OTHER in self.route_parts else f"{self.root_path}/{whole.lstrip('/')}"
+        return scopes.starlette_route(self.scope, self.root_path) or OTHER
+
+    def route_matched(self, depth: int, template: str) -> None:
+        """A route matched at this depth of nested routers: the last match wins, deeper ones are void."""
+        self.route_parts[depth:] = [template]
+
+    def router_left(self, depth: int) -> None:
+        """The router at this depth found no application: what matched in it is void."""
+        del self.route_parts[depth:]
+
+    def set_role(self, role: str) -> None:
+        """The application says what the user's role is now."""
+        before = self.role_label
+        self.role = role
+        self.role_label = self.recorder.policy.label(semconv.ROLE, role)
+        if self.state is State.OPEN and self.role_label != before:
+            self.recorder.role_changed(self, before)
+
+    def set_ids(self, ids: dict[Attribute, object]) -> None:
+        """The application says what the connection is about."""
+        self.ids = Cleared({**self.ids, **self.recorder.policy.clear("logs", ids)})
+
+    def described(self) -> dict[Attribute, object]:
+        """What every span of this connection says."""
+        return {
+            **self.ids,
+            semconv.ROLE: self.role,
+            semconv.SCOPE_TYPE: self.scope_type,
+            semconv.TRANSPORT: self.transport,
+            semconv.ROUTE: self.route if self.route != OTHER else None,
+            semconv.CONSUMER: self.consumer,
+        }
+
+    def exported_ids(self) -> Iterable[tuple[str, str]]:
+        """Key and cleared value of each id."""
+        return [(attribute.key, str(value)) for attribute, value in self.ids.items() if attribute.kind is Kind.ID]
+
+    # --- from the client --------------------------------------------------------------------------------
+    def received(self, message: Message, asked_at: float) -> None:
+        """``receive`` returned a message that was asked for at ``asked_at``."""
+        kind = message.get("type")
+        if kind == "websocket.receive":
+            now = self.recorder.clock()
+            self.received_at = now
+            self.received_size = size_of(message)
+            self.recorder.message_received(self, self.received_size, now - asked_at, BACKLOG_SECONDS)
+        elif kind == "websocket.disconnect":
+            code = message.get("code")
+            self.disconnected(code if type(code) is int else None)
+
+    def disconnected(self, code: int | None) -> None:
+        """The server says that the client is gone; ``code`` may be the client's own choice."""
+        if self.state is State.CONNECTING:
+            self._rejected(self.reason or "CLIENT_GONE", code)
+        elif self.state is State.OPEN:
+            self._closed(code, "lost" if code == 1006 else "server" if code in SERVER_CODES else "client")
+
+    # --- to the client ----------------------------------------------------------------------------------
+    def sending(self, message: Message) -> float:
+        """A message is about to be sent; returns the moment, to be handed to ``sent``."""
+        now = self.recorder.clock()
+        if self._pending_sends == 0:
+            self._pending_since = now
+        self._pending_sends += 1
+        return now
+
+    def sent(self, message: Message, started_at: float, exc: BaseException | None = None) -> None:
+        """The server took the message, or raised ``exc``."""
+        now = self.recorder.clock()
+        self._pending_sends -= 1
+        if self._pending_sends:
+            self._pending_since = now
+        seconds = now - started_at
+        kind = message.get("type")
+        if kind == "websocket.send":
+            ended = self.state is State.ENDED
+            error = type(exc).__name__ if exc is not None else "SendAfterClose" if ended else None
+            self.sends += 1
+            self.longest_send = max(self.longest_send, seconds)
+            self.last_send_bad = error is not None or seconds > STALLED_SECONDS
+            start_ns = self.recorder.now_ns() - int(seconds * 1e9)
+            self.recorder.message_sent(self, size_of(message), seconds, start_ns, error)
+        if exc is not None:
+            self.send_failed = exc
+        elif kind == "websocket.accept":
+            self._accepted(message.get("subprotocol"))
+        elif kind == "websocket.close":
+            self._close_sent(message.get("code"), message.get("reason"))
+        elif kind == "websocket.http.response.start" and self.state is State.CONNECTING:
+            self._rejected(self.reason or "REJECTED", None)
+
+    def _accepted(self, subprotocol: object) -> None:
+        if self.state is not State.CONNECTING:
+            return
+        self.identify()
+        self.subprotocol = subprotocol
+        self.connected_role = self.role
+        self.accepted_at = self.last_heartbeat = self.recorder.clock()
+        self.state = State.OPEN
+        self.recorder.connection_accepted(self)
+
+    def _close_sent(self, code: object, reason: object) -> None:
+        # ASGI: the code of a close without one is 1000.
+        number = code if type(code) is int else 1000
+        self.recorder.policy.sent_close_code(number)
+        if self.state is State.CONNECTING:
+            said = reason if self.recorder.policy.is_declared(semconv.REASON, reason) else None
+            self._rejected(self.reason or (str(said) if said else "REJECTED"), number)
+        elif self.state is State.OPEN:
+            self._closed(number, "application")
+
+    # --- the end ----------------------------------------------------------------------------------------
+    def failed(self, exc: BaseException) -> None:
+        """The application raised. A refused send of a gone client is the client's end, not an error of its own."""
+        lost = exc is self.send_failed and isinstance(exc, OSError)
+        unrouted = self.state is State.CONNECTING and self.unrouted
+        if not lost and not unrouted:
+            self.tell_error(exc, None)
+        if self.state is State.CONNECTING:
+            reason = "NO_ROUTE" if unrouted else "CLIENT_GONE" if lost else self.reason or "HANDLER_ERROR"
+            self._rejected(reason, None, None if unrouted or lost else type(exc).__name__)
+        elif self.state is State.OPEN and lost:
+            self._closed(1006, "lost")
+        elif self.state is State.OPEN:
+            # What servers send for an application that raised: RFC 6455 section 7.4.1, 1011.
+            self._closed(1011, "server")
+        self.finish(None if lost else type(exc).__name__)
+
+    def cancelled(self) -> None:
+        """The server cancelled the application; it keeps the close code, if any, to itself."""
+        if self.state is State.CONNECTING:
+            self._rejected(self.reason or "CANCELLED", None)
+        elif self.state is State.OPEN:
+            self._closed(None, "server")
+        self.finish(None)
+
+    def returned(self) -> None:
+        """The application returned; servers then close what is still open, with 1000."""
+        if self.state is State.CONNECTING:
+            self._rejected(self.reason or "NEVER_ACCEPTED", None)
+        elif self.state is State.OPEN:
+            self._closed(1000, "application")
+        self.finish(None)
+
+    def finish(self, error_type: str | None) -> None:
+        """Nothing more will come: end what is open and let go of what the application owns."""
+        self.recorder.disconnect_finished(self, error_type)
+        self.scope = None
+        self._told = self.send_failed = None
+
+    def _rejected(self, reason: str, code: int | None, error_type: str | None = None) -> None:
+        if self.route == OTHER:
+            self.identify()
+        self.state = State.ENDED
+        self.recorder.connection_rejected(self, reason, code, error_type)
+
+    def _closed(self, code: int | None, initiator: str) -> None:
+        self.state = State.ENDED
+        self.recorder.connection_closed(self, code, initiator)
+        if self.plain:
+            self.recorder.disconnect_finished(self, None)
+
+    # --- errors and health --------------------------------------------------------------------------------------
+    def tell_error(
+        self, exc: BaseException, handler: str | None, category: str | None = None, severity: str | None = None
+    ) -> None:
+        """Tell an error once, however often it passes by on its way out."""
+        if exc is self._told:
+            return
+        self._told = exc
+        self.recorder.error_raised(
+            self, type(exc).__name__, category or category_of(exc), severity or "high", handler
+        )
+
+    def heartbeat_seen(self) -> None:
+        """The client's declared heartbeat arrived."""
+        self.last_heartbeat = self.recorder.clock()
+
+    def is_healthy(self, now: float) -> bool:
+        """DESIGN's rule: no bad or stalled send, last handler did not raise, no two heartbeats missed."""
+        if self.last_send_bad or self.handler_failed:
+            return False
+        if self._pending_sends and now - self._pending_since > STALLED_SECONDS:
+            return False
+        beat = self.recorder.policy.heartbeat
+        return beat is None or now - self.last_heartbeat <= HEARTBEATS_MISSED * beat[1]
+
+
+def size_of(message: Message) -> int:
+    """Bytes of a message; hypercorn sends both keys, one of them ``None``."""
+    text = message.get("text")
+    if isinstance(text, str):
+        return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    data = message.get("bytes")
+    return len(data) if data is not None else 0
+
+
+def category_of(exc: BaseException) -> str:
+    """The category of an unhandled exception, as far as its class tells."""
+    if isinstance(exc, (ConnectionError, TimeoutError)):
+        return "connection"
+    if isinstance(exc, PermissionError):
+        return "authentication"
+    # A JSON decoder's and a text decoder's errors are both about what the client sent.
+    if isinstance(exc, ValueError) and type(exc).__name__ in {"JSONDecodeError", "UnicodeDecodeError"}:
+        return "validation"
+    return "system"

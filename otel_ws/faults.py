@@ -1,0 +1,71 @@
+"""How otel-ws speaks of its own troubles: counted, and logged once per kind.
+
+It refuses to know what went wrong: an exception's text may hold anybody's data, so only its class is named.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+
+logger = logging.getLogger("otel_ws")
+
+counts: Counter[str] = Counter()
+_told: set[str] = set()
+_lock = threading.Lock()
+_strict = False
+
+
+class UsageError(RuntimeError):
+    """A verb was called wrongly. Raised only where ``otel_ws.testing`` asked for it; elsewhere a warning."""
+
+
+def fault(place: str, exc: BaseException) -> None:
+    """Count a failure of ours at ``place`` and log it the first time. Never raises."""
+    with _lock:
+        counts[place] += 1
+        first = place not in _told
+        _told.add(place)
+    if first:
+        logger.error(
+            "otel-ws failed in %s (%s); the application is not affected, further failures here are only counted "
+            "in ws_telemetry_errors_total.",
+            place,
+            type(exc).__name__,
+        )
+
+
+def misuse(kind: str, text: str) -> None:
+    """Warn once per ``kind`` that the application used a verb wrongly; ``text`` names the way out.
+
+    Raises:
+        UsageError: only after ``strict(True)``, that is, in tests.
+    """
+    if _strict:
+        raise UsageError(text)
+    with _lock:
+        first = kind not in _told
+        _told.add(kind)
+    if first:
+        logger.warning("%s", text)
+
+
+def strict(on: bool) -> bool:
+    """Make wrong use an error (for tests); returns what was set before."""
+    global _strict
+    before, _strict = _strict, on
+    return before
+
+
+def snapshot() -> dict[str, int]:
+    """The failures so far, by place."""
+    with _lock:
+        return dict(counts)
+
+
+def reset() -> None:
+    """Forget everything: for tests, and for a forked worker."""
+    with _lock:
+        counts.clear()
+        _told.clear()

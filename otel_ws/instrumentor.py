@@ -1,0 +1,93 @@
+"""Wiring, nothing else: the OpenTelemetry instrumentor for Channels and the hook that runs before it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from otel_ws import recorder
+from otel_ws.settings import Settings, SettingsError, problems
+
+_FOREIGN = {"skip_dep_check", "raise_exception_on_conflict"}
+
+try:
+    from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+except ImportError:  # a base install: the same two verbs without the package
+
+    class BaseInstrumentor:  # type: ignore[no-redef]
+        """What ``opentelemetry-instrumentation`` would bring: ``instrument`` and ``uninstrument``."""
+
+        def instrument(self, **kwargs: Any) -> None:
+            """Instrument."""
+            self._instrument(**kwargs)
+
+        def uninstrument(self, **kwargs: Any) -> None:
+            """Put everything back."""
+            self._uninstrument(**kwargs)
+
+        def _instrument(self, **kwargs: Any) -> None:
+            raise NotImplementedError
+
+        def _uninstrument(self, **kwargs: Any) -> None:
+            raise NotImplementedError
+
+
+class ChannelsInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignore]
+    """Instruments Django Channels: ``ChannelsInstrumentor().instrument()``.
+
+    ``instrument`` takes ``tracer_provider``, ``meter_provider`` and ``logger_provider`` (the global ones if not
+    given) and every setting of otel-ws by its name. ``uninstrument`` restores every seam.
+    """
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """The packages that must be there."""
+        return ("channels >= 4.2",)
+
+    def _instrument(self, **kwargs: Any) -> None:
+        providers = {
+            name: kwargs.pop(name)
+            for name in ("tracer_provider", "meter_provider", "logger_provider")
+            if name in kwargs
+        }
+        # What `opentelemetry-instrument` passes to every instrumentor is not a setting of ours.
+        settings = {name: value for name, value in kwargs.items() if name not in _FOREIGN}
+        try:
+            loaded = Settings.load(None, django_settings(), **settings)
+        except SettingsError as exc:
+            tell(str(exc) + "\notel-ws stays off; the application runs without it.")
+            return
+        if recorder.install(loaded, **providers) is not None:
+            from otel_ws.channels import patches
+
+            patches.apply()
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        from otel_ws.channels import patches
+
+        patches.revert()
+        recorder.uninstall()
+
+
+def prepare() -> None:
+    """Run by ``opentelemetry-instrument`` before anything is instrumented: says what is wrong with the settings.
+
+    It never raises, because an exception here would switch off all other instrumentation too.
+    """
+    if not ChannelsInstrumentor().is_instrumented_by_opentelemetry:
+        for problem in problems():
+            tell(f"otel-ws: {problem}")
+
+
+def tell(text: str) -> None:
+    """Say something on standard error, where logging may not be configured yet."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def django_settings() -> Mapping[str, Any]:
+    """Django's ``OTEL_WS``, if Django is configured by now; it is never made to load its settings."""
+    conf = sys.modules.get("django.conf")
+    if conf is None or not conf.settings.configured:
+        return {}
+    found = getattr(conf.settings, "OTEL_WS", {})
+    return found if isinstance(found, Mapping) else {}

@@ -1,0 +1,172 @@
+"""Live counts of this process, in buffers of cells: exact from any thread, without a lock on the way.
+
+Each thread writes into its own shard; a reader sums the shards. A series (a metric with one set of labels) has
+the same offset in every shard. It knows metrics and label tuples, never where a value came from.
+"""
+
+from __future__ import annotations
+
+import mmap
+import threading
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from otel_ws.semconv import METRICS, OTHER, Instrument, Metric
+from otel_ws.types import Labels
+
+CELLS: Final = 1 << 17
+SERIES_LIMIT: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """A histogram's series: how many values fell below each bound (the last: above all), and their sum."""
+
+    buckets: tuple[int, ...]
+    sum: float
+
+    @property
+    def count(self) -> int:
+        """How many values there were."""
+        return sum(self.buckets)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The ledger at one moment: plain numbers by metric and label tuple."""
+
+    values: dict[Metric, dict[Labels, float]]
+    distributions: dict[Metric, dict[Labels, Distribution]]
+
+    def total(self, metric: Metric, **labels: str) -> float:
+        """The sum over all series of a metric whose named labels have these values."""
+        names = metric.label_names
+        return sum(
+            value
+            for key, value in self.values.get(metric, {}).items()
+            if all(key[names.index(name)] == wanted for name, wanted in labels.items())
+        )
+
+
+class _Lease:
+    """A shard on loan to one thread; it comes back when the thread ends, with its counts."""
+
+    def __init__(self, cells: memoryview, home: deque[memoryview]) -> None:
+        self.cells = cells
+        self._home = home
+
+    def __del__(self) -> None:
+        self._home.append(self.cells)
+
+
+class _Local(threading.local):
+    """This thread's shard, taken when the thread first counts."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.lease = ledger._lease()
+        self.cells = self.lease.cells
+
+
+class Ledger:
+    """Counts and distributions of every metric that is not computed when it is looked at."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._shards: list[memoryview] = []
+        self._free: deque[memoryview] = deque()
+        self._next = 0
+        self._series: dict[Metric, dict[Labels, int]] = {}
+        self._overflow: dict[Metric, int] = {}
+        for metric in METRICS:
+            if not metric.live:
+                self._series[metric] = {}
+                self._overflow[metric] = self._allocate(metric)
+        self.local = _Local(self)
+
+    # --- writing ----------------------------------------------------------------------------------------
+    def series(self, metric: Metric, labels: Labels) -> int:
+        """The offset of a series, new or known; past the limit, that of the metric's ``_OTHER`` series."""
+        known = self._series[metric]
+        offset = known.get(labels)
+        if offset is None:
+            with self._lock:
+                offset = known.get(labels)
+                if offset is None:
+                    if len(known) >= SERIES_LIMIT or self._next + _width(metric) > CELLS:
+                        return self._overflow[metric]
+                    known[labels] = offset = self._allocate(metric)
+        return offset
+
+    def add(self, metric: Metric, labels: Labels, amount: float = 1.0) -> None:
+        """Add to a counter, or move a gauge."""
+        self.local.cells[self.series(metric, labels)] += amount
+
+    def observe(self, metric: Metric, labels: Labels, value: float) -> None:
+        """Put a value into a histogram; a bound belongs to the bucket below it."""
+        self.observe_at(self.series(metric, labels), metric.bounds, value)
+
+    def observe_at(self, offset: int, bounds: tuple[float, ...], value: float) -> None:
+        """The same, for a caller that kept the offset."""
+        cells = self.local.cells
+        cells[offset + bisect_left(bounds, value)] += 1.0
+        cells[offset + len(bounds) + 1] += value
+
+    # --- reading ----------------------------------------------------------------------------------------
+    def read(self, metric: Metric) -> Iterator[tuple[Labels, float]]:
+        """Every series of a counter or gauge, summed over the shards."""
+        for labels, offset in self._offsets(metric):
+            yield labels, sum(shard[offset] for shard in tuple(self._shards))
+
+    def distributions(self, metric: Metric) -> Iterator[tuple[Labels, Distribution]]:
+        """Every series of a histogram, summed over the shards."""
+        width = _width(metric)
+        for labels, offset in self._offsets(metric):
+            cells = [sum(column) for column in zip(*(s[offset : offset + width] for s in tuple(self._shards)))]
+            if cells:
+                yield labels, Distribution(tuple(int(cell) for cell in cells[:-1]), cells[-1])
+
+    def snapshot(self) -> Snapshot:
+        """Everything, at this moment."""
+        values: dict[Metric, dict[Labels, float]] = {}
+        distributions: dict[Metric, dict[Labels, Distribution]] = {}
+        for metric in self._series:
+            if metric.instrument is Instrument.HISTOGRAM:
+                distributions[metric] = dict(self.distributions(metric))
+            else:
+                values[metric] = dict(self.read(metric))
+        return Snapshot(values, distributions)
+
+    def clear(self) -> None:
+        """Set every count to zero: what a forked child inherits is its parent's."""
+        for shard in self._shards:
+            for offset in range(self._next):
+                shard[offset] = 0.0
+
+    def _offsets(self, metric: Metric) -> Iterator[tuple[Labels, int]]:
+        yield from list(self._series[metric].items())
+        overflow = self._overflow[metric]
+        if any(shard[offset] for shard in tuple(self._shards) for offset in range(overflow, overflow + _width(metric))):
+            yield (OTHER,) * len(metric.labels), overflow
+
+    def _allocate(self, metric: Metric) -> int:
+        offset = self._next
+        self._next += _width(metric)
+        return offset
+
+    def _lease(self) -> _Lease:
+        try:
+            cells = self._free.popleft()
+        except IndexError:
+            # Anonymous and private: pages cost memory when they are written, and a fork does not share them.
+            private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+            cells = memoryview(mmap.mmap(-1, CELLS * 8, **private)).cast("d")
+            with self._lock:
+                self._shards.append(cells)
+        return _Lease(cells, self._free)
+
+
+def _width(metric: Metric) -> int:
+    return len(metric.bounds) + 2 if metric.instrument is Instrument.HISTOGRAM else 1

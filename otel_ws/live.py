@@ -1,0 +1,157 @@
+"""What is true of this process now: the open connections, their users, their ages and health, memory and CPU.
+
+Everything here is computed when somebody looks, so it cannot drift. It knows a connection by the few members
+that it reads, and a user by a salted hash that never leaves the process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Final, Protocol
+
+from otel_ws.semconv import (
+    ACTIVE_USERS,
+    CONNECTION_AGE,
+    CONNECTION_HEALTH,
+    DUAL_USERS,
+    OTHER,
+    PROCESS_CPU,
+    PROCESS_MEMORY,
+    Metric,
+)
+from otel_ws.types import Clock, Labels
+
+BY_ID_LIMIT: Final = 200
+_AGES: Final = ((300.0, "under_5m"), (1800.0, "5m_30m"), (7200.0, "30m_2h"))
+
+
+class OpenConnection(Protocol):
+    """What a look needs to know of a connection."""
+
+    transport: str
+    accepted_at: float
+
+    def is_healthy(self, now: float) -> bool:
+        """Whether the connection is healthy at ``now`` (seconds of the ledger's clock)."""
+
+    def exported_ids(self) -> Iterable[tuple[str, str]]:
+        """Key and cleared value of each id."""
+
+
+class Live:
+    """The open connections of this process and their users."""
+
+    def __init__(self, clock: Clock, metric_ids: tuple[str, ...] = ()) -> None:
+        self._clock = clock
+        self._metric_ids = metric_ids
+        self._open: dict[int, OpenConnection] = {}
+        self._users: dict[bytes, Counter[str]] = {}
+        self._salt = secrets.token_bytes(16)
+        self._lock = threading.Lock()
+        self._cpu = (time.perf_counter(), time.process_time())
+
+    # --- told by the recorder ---------------------------------------------------------------------------
+    def opened(self, connection: OpenConnection) -> None:
+        """A connection was accepted."""
+        self._open[id(connection)] = connection
+
+    def ended(self, connection: OpenConnection) -> None:
+        """An accepted connection ended."""
+        self._open.pop(id(connection), None)
+
+    def user_opened(self, user_id: str, transport: str) -> tuple[bytes, int, bool]:
+        """A user's connection was accepted: the key to give back, the user's connections, and if on both transports."""
+        key = hashlib.blake2b(user_id.encode(), key=self._salt, digest_size=16).digest()
+        with self._lock:
+            transports = self._users.setdefault(key, Counter())
+            transports[transport] += 1
+            return key, transports.total(), len(transports) > 1
+
+    def user_ended(self, key: bytes, transport: str) -> None:
+        """That connection ended."""
+        with self._lock:
+            transports = self._users.get(key)
+            if transports is None:
+                return
+            transports[transport] -= 1
+            if transports[transport] <= 0:
+                del transports[transport]
+            if not transports:
+                del self._users[key]
+
+    def clear(self) -> None:
+        """Forget all: the connections of a forked child's parent are not the child's."""
+        self._open.clear()
+        with self._lock:
+            self._users.clear()
+
+    # --- asked by readers -------------------------------------------------------------------------------
+    def __len__(self) -> int:
+        """How many accepted connections are open."""
+        return len(self._open)
+
+    def read(self, metric: Metric) -> Iterator[tuple[Labels, float]]:
+        """The series of one live metric. Labels that vanish are not kept."""
+        if metric is CONNECTION_AGE:
+            now = self._clock()
+            yield from _count((one.transport, _age(now - one.accepted_at)) for one in list(self._open.values()))
+        elif metric is CONNECTION_HEALTH:
+            yield from self._health().items()
+        elif metric is ACTIVE_USERS:
+            yield (), float(len(self._users))
+        elif metric is DUAL_USERS:
+            with self._lock:
+                yield (), float(sum(len(transports) > 1 for transports in self._users.values()))
+        elif metric is PROCESS_MEMORY:
+            memory = _memory()
+            if memory:
+                yield (), float(memory)
+        elif metric is PROCESS_CPU:
+            yield (), self._cpu_utilization()
+
+    def by_id(self) -> Iterator[tuple[str, str, float]]:
+        """For ``ws.active_connections.by_id``: the id's name as a label, its value, and the open connections."""
+        for key in self._metric_ids:
+            counts = Counter(value for one in list(self._open.values()) for name, value in one.exported_ids() if name == key)
+            rest = counts.total()
+            for value, count in counts.most_common(BY_ID_LIMIT):
+                rest -= count
+                yield key.replace(".", "_"), value, float(count)
+            if rest:
+                yield key.replace(".", "_"), OTHER, float(rest)
+
+    def _health(self) -> Counter[Labels]:
+        now = self._clock()
+        return Counter(
+            (one.transport, "healthy" if one.is_healthy(now) else "unhealthy") for one in list(self._open.values())
+        )
+
+    def _cpu_utilization(self) -> float:
+        wall, cpu = time.perf_counter(), time.process_time()
+        (wall_before, cpu_before), self._cpu = self._cpu, (wall, cpu)
+        elapsed = (wall - wall_before) * (os.cpu_count() or 1)
+        return min(1.0, max(0.0, (cpu - cpu_before) / elapsed)) if elapsed > 0 else 0.0
+
+
+def _count(labels: Iterable[Labels]) -> Iterator[tuple[Labels, float]]:
+    for key, count in Counter(labels).items():
+        yield key, float(count)
+
+
+def _age(seconds: float) -> str:
+    return next((name for bound, name in _AGES if seconds < bound), "over_2h")
+
+
+def _memory() -> int:
+    """Resident bytes where the platform tells them without another package; 0 elsewhere."""
+    try:
+        with open("/proc/self/statm", "rb") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0

@@ -1,0 +1,263 @@
+"""THE decision: which attribute may leave, on which signal, in which form.
+
+An allow-list by key and by form of value, read from ``semconv``; there is no free-text kind. It never raises,
+whatever it is given: what does not fit is dropped or becomes ``_OTHER``, and is counted. It refuses to know
+who asks and where the value goes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from otel_ws.faults import misuse
+from otel_ws.semconv import (
+    CLOSE_CODE,
+    ERROR_TYPE,
+    IDS,
+    MESSAGE_TYPE,
+    OTHER,
+    REASON,
+    ROLE,
+    ROUTE,
+    SUBPROTOCOL,
+    TEMPLATE,
+    UNKNOWN,
+    Attribute,
+    Kind,
+)
+from otel_ws.types import Cleared, Value
+
+UNDECLARED_LIMIT: Final = 64
+ROUTE_LIMIT: Final = 200
+RAW_HANDLER: Final = "websocket_receive"
+
+_DIGITS = re.compile(r"[0-9]{1,19}")
+_UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
+_ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
+_CODE = re.compile(r"[A-Z][A-Z_]{1,31}")
+_CODE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")
+_TEMPLATE = re.compile(r"[A-Za-z0-9_\-./~:{}]{1,200}")
+_RESOURCE_KEY = re.compile(
+    r"service\.(name|namespace|version|instance\.id)|deployment\.environment\.name|k8s\.[a-z]+\.name|container\.id"
+    r"|telemetry\.[a-z.]+"
+)
+_RESOURCE_VALUE = re.compile(r"[A-Za-z0-9._:/+-]{1,64}")
+_ID_KEY = re.compile(r"[a-z][a-z0-9_]{0,30}\.id")
+
+REASONS: Final = (
+    "MSG_RATE", "CONN_LIMIT", "ROOM_FULL", "PAYLOAD_TOO_BIG", "JWT_EXPIRED", "JWT_INVALID", "ROLE_NOT_ALLOWED",
+    "REJECTED", "NO_ROUTE", "HANDLER_ERROR", "CLIENT_GONE", "NEVER_ACCEPTED", "CANCELLED",
+)  # fmt: skip
+
+
+class Policy:
+    """The vocabulary of one process (what is declared) and the clearing of every value against it."""
+
+    def __init__(self) -> None:
+        self.ids: dict[str, Attribute] = {one.field or "": one for one in IDS}
+        self._declared: dict[Attribute, set[object]] = {
+            ROLE: set(ROLE.choices),
+            REASON: set(REASONS),
+            MESSAGE_TYPE: {UNKNOWN, RAW_HANDLER},
+            ERROR_TYPE: set(),
+            SUBPROTOCOL: set(),
+            TEMPLATE: set(),
+            CLOSE_CODE: set(range(1000, 1016)),
+        }
+        self._seen: dict[Attribute, set[object]] = {
+            REASON: set(),
+            ERROR_TYPE: set(),
+            SUBPROTOCOL: set(),
+            CLOSE_CODE: set(),
+            ROUTE: set(),
+        }
+        self.heartbeat: tuple[str, float] | None = None
+        self._removed: Counter[tuple[str, str]] = Counter()
+        self._lock = threading.Lock()
+
+    # --- declaring --------------------------------------------------------------------------------------
+    def declare_id(self, key: str) -> bool:
+        """Let ``order.id`` leave as an id, from the URL kwarg or ``set_ids`` name ``order_id``."""
+        if not isinstance(key, str) or not _ID_KEY.fullmatch(key):
+            return False
+        name = key.replace(".", "_")
+        with self._lock:
+            self.ids.setdefault(name, Attribute(key, None, name, Kind.ID, "Declared by the application."))
+        return True
+
+    def declare(self, attribute: Attribute, values: Iterable[object]) -> list[object]:
+        """Add values to an attribute's vocabulary; returns those that have a wrong form, and were not added."""
+        forms = {ROLE: _CODE_NAME, REASON: _CODE, TEMPLATE: _TEMPLATE}
+        wrong: list[object] = []
+        for value in values:
+            if attribute is CLOSE_CODE:
+                fits = isinstance(value, int) and not isinstance(value, bool) and 1000 <= value <= 4999
+            else:
+                fits = isinstance(value, str) and forms.get(attribute, _CODE_NAME).fullmatch(value) is not None
+            if fits:
+                with self._lock:
+                    self._declared[attribute].add(value)
+            else:
+                wrong.append(value)
+        return wrong
+
+    def is_declared(self, attribute: Attribute, value: object) -> bool:
+        """Whether the value is in the attribute's vocabulary."""
+        exact = _exact(value)
+        return type(exact) in (str, int) and exact in self._declared[attribute]
+
+    def is_code(self, value: object) -> bool:
+        """Whether the value has the form of a reason code."""
+        exact = _exact(value)
+        return isinstance(exact, str) and _CODE.fullmatch(exact) is not None
+
+    # --- clearing ---------------------------------------------------------------------------------------
+    def clear(self, signal: str, raw: Mapping[Attribute, object]) -> Cleared:
+        """Clear a mapping for spans (``traces``) or log records (``logs``): what may not leave is not in it."""
+        cleared: dict[Attribute, Value] = {}
+        for attribute, value in raw.items():
+            if value is None:
+                continue
+            fit = self.value(signal, attribute, value)
+            if fit is not None:
+                cleared[attribute] = fit
+        return Cleared(cleared)
+
+    def label(self, attribute: Attribute, value: object) -> str:
+        """Clear one metric label. Always a string: what may not leave is ``_OTHER``."""
+        if value is None or value == "":
+            return "" if attribute is SUBPROTOCOL else OTHER
+        if attribute.label is None:
+            self._remove("metrics", "undeclared")
+            return OTHER
+        if attribute is CLOSE_CODE:
+            return self._close_code(value)
+        fit = self.value("metrics", attribute, value)
+        return OTHER if fit is None else str(fit)
+
+    def value(self, signal: str, attribute: Attribute, value: object) -> Value | None:
+        """Clear one value by the attribute's kind; ``None`` means that nothing may leave."""
+        kind = attribute.kind
+        value = _exact(value)
+        fit: Value | None
+        if kind is Kind.ID:
+            fit = clear_id(value)
+        elif kind is Kind.CHOICE:
+            known = isinstance(value, str) and value in self._declared.get(attribute, attribute.choices)
+            fit = value if known and isinstance(value, str) else OTHER
+        elif kind is Kind.NUMBER:
+            fit = value if isinstance(value, (int, float)) and not isinstance(value, bool) and _finite(value) else None
+        elif kind is Kind.FLAG:
+            fit = value if isinstance(value, bool) else None
+        elif kind is Kind.CLOSE_CODE:
+            fit = value if type(value) is int and 1000 <= value <= 4999 else None
+        elif kind is Kind.TEMPLATE:
+            fit = self._template(attribute, value)
+        else:
+            fit = self._code(attribute, value)
+        if fit is None or (fit == OTHER and value != OTHER):
+            self._remove(signal, kind.value)
+        return fit
+
+    def sent_close_code(self, code: object) -> None:
+        """This process closed with ``code``: the application's own choice, so it may be a label."""
+        if type(code) is int and 1000 <= code <= 4999:
+            self._known_or_room(CLOSE_CODE, code)
+
+    def _close_code(self, value: object) -> str:
+        code = _exact(value)
+        known = type(code) is int and (code in self._declared[CLOSE_CODE] or code in self._seen[CLOSE_CODE])
+        return str(code) if known else OTHER
+
+    def _template(self, attribute: Attribute, value: object) -> str:
+        if not isinstance(value, str) or not _TEMPLATE.fullmatch(value):
+            return OTHER
+        if attribute is ROUTE:
+            return value if value.startswith("/") and self._known_or_room(ROUTE, value) else OTHER
+        return value if value in self._declared[attribute] else OTHER
+
+    def _code(self, attribute: Attribute, value: object) -> str:
+        form = _CODE if attribute.kind is Kind.CODE else _CODE_NAME
+        if not isinstance(value, str) or not form.fullmatch(value):
+            return UNKNOWN if attribute is MESSAGE_TYPE else OTHER
+        if attribute is MESSAGE_TYPE:
+            return value if value in self._declared[attribute] else UNKNOWN
+        return value if self._known_or_room(attribute, value) else OTHER
+
+    def _known_or_room(self, attribute: Attribute, value: object) -> bool:
+        """Whether the value is declared, seen before, or still within the cap on undeclared ones."""
+        seen = self._seen.get(attribute)
+        if seen is None or value in seen or value in self._declared.get(attribute, ()):
+            return True
+        limit = ROUTE_LIMIT if attribute is ROUTE else UNDECLARED_LIMIT
+        with self._lock:
+            if len(seen) < limit:
+                seen.add(value)
+                return True
+        misuse(
+            f"cap.{attribute.key}",
+            f"otel-ws: more than {limit} different values of {attribute.key} in this process; further ones are "
+            f"{OTHER}. Declare those that you need with otel_ws.declare().",
+        )
+        return False
+
+    # --- counting ---------------------------------------------------------------------------------------
+    def _remove(self, signal: str, kind: str) -> None:
+        with self._lock:
+            self._removed[signal, kind] += 1
+
+    def undeclared(self, signal: str) -> None:
+        """Count a value that came under a key which nobody declared."""
+        self._remove(signal, "undeclared")
+
+    def redactions(self) -> dict[tuple[str, str], int]:
+        """What was removed or replaced so far, by signal and kind."""
+        with self._lock:
+            return dict(self._removed)
+
+
+def clear_resource(attributes: Mapping[str, object]) -> dict[str, str]:
+    """The resource attributes that may leave: those of the service and its place, in code-name form."""
+    return {
+        key: text
+        for key, value in attributes.items()
+        if _RESOURCE_KEY.fullmatch(key)
+        and isinstance(text := _exact(value), str)
+        and _RESOURCE_VALUE.fullmatch(text)
+    }
+
+
+def clear_id(value: object) -> str | None:
+    """An id in its exported form: up to 19 digits, a UUID or a ULID; ``None`` for anything else."""
+    value = _exact(value)
+    if type(value) is int:
+        return str(value) if 0 <= value < 10**19 else None
+    if type(value) is uuid.UUID:
+        return str(value)
+    if isinstance(value, str) and (_DIGITS.fullmatch(value) or _UUID.fullmatch(value) or _ULID.fullmatch(value)):
+        return value
+    return None
+
+
+def _exact(value: object) -> object:
+    """The plain value inside a subclass (an enum member, a marked string), so that no foreign method runs."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int.__index__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    return value
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False

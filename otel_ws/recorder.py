@@ -1,0 +1,451 @@
+"""Past-tense verbs in, numbers and records out: the one place that fans a fact out to the writers.
+
+It knows which metric, span and event a fact becomes. It refuses to know ASGI, Channels and the SDK.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import random
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, Final
+
+from otel_ws import faults, semconv
+from otel_ws.ledger import Ledger, Snapshot
+from otel_ws.lines import JsonLines
+from otel_ws.live import Live
+from otel_ws.policy import Policy
+from otel_ws.semconv import OTHER, Attribute, Event, Metric
+from otel_ws.settings import Settings, sdk_disabled
+from otel_ws.signals import spans as span_tools
+from otel_ws.signals.events import Events
+from otel_ws.signals.metrics import metrics_for
+from otel_ws.signals.spans import Spans
+from otel_ws.types import Clock, EventRecord, EventWriter, Labels
+
+if TYPE_CHECKING:
+    from otel_ws.connection import Connection
+
+SLOW: Final = 0.1
+SUMMARY_SECONDS: Final = 300.0
+BROADCAST_FAIL_SECONDS: Final = 10.0
+_WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+try:
+    VERSION = version("otel-ws")
+except PackageNotFoundError:  # a source tree that was never installed
+    VERSION = "0+unknown"
+
+
+class Recorder:
+    """One process's telemetry: settings, policy, ledger and writers, and the verbs that use them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        policy: Policy,
+        *,
+        tracer_provider: Any = None,
+        meter_provider: Any = None,
+        logger_provider: Any = None,
+        clock: Clock = time.perf_counter,
+        now_ns: Callable[[], int] = time.time_ns,
+        random_ratio: Callable[[], float] = random.random,
+        new_id: Callable[[], object] = uuid.uuid4,
+    ) -> None:
+        self.settings = settings
+        self.policy = policy
+        self.clock = clock
+        self.now_ns = now_ns
+        self.new_id = new_id
+        policy.declare(semconv.MESSAGE_TYPE, settings.message_types)
+        self.ledger = Ledger()
+        self.live = Live(clock, settings.metric_ids)
+        self.spans = Spans(tracer_provider, VERSION, settings, random_ratio)
+        self.metrics = metrics_for(meter_provider, VERSION)
+        self.metrics.source = self
+        self.writers: tuple[EventWriter, ...] = (Events(logger_provider, VERSION),)
+        if settings.json_log:
+            self.writers += (JsonLines(settings.json_log),)
+        self._summary_at = clock() + SUMMARY_SECONDS
+        self._broadcast_fails: dict[str, tuple[float, int]] = {}
+
+    # --- connections ------------------------------------------------------------------------------------
+    def connection_accepted(self, connection: Connection) -> None:
+        """The server took the application's accept."""
+        setup = self.clock() - connection.opened_at
+        door = connection.door
+        dual = False
+        user = connection.ids.get(semconv.USER_ID)
+        if isinstance(user, str):
+            connection.user_key, held, dual = self.live.user_opened(user, connection.transport)
+            self._observe(semconv.USER_CONNECTIONS, (), held)
+        self.live.opened(connection)
+        self._observe(semconv.CONNECTION_SETUP, (*door, "accepted"), setup)
+        self.ledger.add(semconv.CONNECTIONS, self._connection_labels(connection, "connected"))
+        self.ledger.add(semconv.ACTIVE, (*door, connection.role_label, connection.scope_type))
+        self.spans.finish(
+            connection.connect_span,
+            f"connect {connection.route}",
+            self.policy.clear(
+                "traces",
+                {
+                    **connection.described(),
+                    semconv.OUTCOME: "accepted",
+                    semconv.SUBPROTOCOL: connection.subprotocol,
+                },
+            ),
+        )
+        self.event(
+            semconv.WS_CONNECT,
+            connection,
+            {
+                semconv.ROLE: connection.role,
+                semconv.SCOPE_TYPE: connection.scope_type,
+                semconv.TRANSPORT: connection.transport,
+                semconv.ROUTE: connection.route,
+                semconv.SUBPROTOCOL: connection.subprotocol,
+                semconv.SETUP_DURATION: setup,
+                semconv.DUAL: dual,
+            },
+            connection.connect_span,
+        )
+
+    def connection_rejected(
+        self, connection: Connection, reason: str, close_code: int | None, error_type: str | None
+    ) -> None:
+        """The connection ended before it was accepted."""
+        door = connection.door
+        self._observe(semconv.CONNECTION_SETUP, (*door, "rejected"), self.clock() - connection.opened_at)
+        label = self.policy.label
+        self.ledger.add(
+            semconv.REJECTIONS, (*door, label(semconv.REASON, reason), label(semconv.CLOSE_CODE, close_code))
+        )
+        about = {semconv.REASON: reason, semconv.CLOSE_CODE: close_code}
+        self.spans.finish(
+            connection.connect_span,
+            f"connect {connection.route}",
+            self.policy.clear(
+                "traces",
+                {
+                    **connection.described(),
+                    **about,
+                    semconv.OUTCOME: "rejected",
+                    semconv.ERROR_TYPE: error_type,
+                },
+            ),
+            error_type,
+        )
+        self.event(
+            semconv.WS_REJECT, connection, {**about, semconv.ROUTE: connection.route}, connection.connect_span
+        )
+
+    def connection_closed(self, connection: Connection, close_code: int | None, initiator: str) -> None:
+        """An accepted connection ended; called once."""
+        duration = self.clock() - connection.accepted_at
+        self.live.ended(connection)
+        if connection.user_key is not None:
+            self.live.user_ended(connection.user_key, connection.transport)
+        self.ledger.add(semconv.CONNECTIONS, self._connection_labels(connection, "disconnected"))
+        self.ledger.add(semconv.ACTIVE, (*connection.door, connection.role_label, connection.scope_type), -1.0)
+        code = self.policy.label(semconv.CLOSE_CODE, close_code)
+        self._observe(semconv.CONNECTION_DURATION, (connection.transport, connection.scope_type, code), duration)
+        connection.disconnect_span = self.spans.disconnect(connection.connect_span)
+        about = {semconv.CLOSE_CODE: close_code, semconv.INITIATOR: initiator, semconv.DURATION: duration}
+        connection.disconnect_about = about
+        self.event(
+            semconv.WS_DISCONNECT,
+            connection,
+            {semconv.ROLE: connection.connected_role, **about},
+            connection.disconnect_span,
+        )
+
+    def disconnect_finished(self, connection: Connection, error_type: str | None) -> None:
+        """The disconnect handler is done, or there is none."""
+        span, connection.disconnect_span = connection.disconnect_span, None
+        if span is not None:
+            raw = {**connection.described(), **connection.disconnect_about, semconv.ERROR_TYPE: error_type}
+            self.spans.finish(span, f"disconnect {connection.route}", self.policy.clear("traces", raw), error_type)
+
+    def role_changed(self, connection: Connection, before: str) -> None:
+        """The application gave an open connection another role: the gauge moves."""
+        self.ledger.add(semconv.ACTIVE, (*connection.door, before, connection.scope_type), -1.0)
+        self.ledger.add(semconv.ACTIVE, (*connection.door, connection.role_label, connection.scope_type))
+
+    def _connection_labels(self, connection: Connection, status: str) -> Labels:
+        role = self.policy.label(semconv.ROLE, connection.connected_role)
+        subprotocol = self.policy.label(semconv.SUBPROTOCOL, connection.subprotocol)
+        return (*connection.door, role, connection.scope_type, status, subprotocol)
+
+    # --- messages ---------------------------------------------------------------------------------------
+    def message_received(self, connection: Connection, size: int, waited: float, backlog: float) -> None:
+        """A client's message was handed to us, ``waited`` seconds after we asked."""
+        self._observe(semconv.MESSAGE_SIZE, (*connection.door, "receive"), size)
+        if waited < backlog:
+            self.ledger.add(semconv.BACKLOGGED, connection.door)
+
+    def message_waited(self, connection: Connection, seconds: float) -> None:
+        """Its handler begins, so long after it was handed to us."""
+        self._observe(semconv.MESSAGE_WAIT, connection.door, seconds)
+
+    def message_handled(
+        self, connection: Connection, message_type: str, status: str, seconds: float, size: int, sampled: bool
+    ) -> None:
+        """The handler of a client's message ended."""
+        self.ledger.add(semconv.MESSAGES, (*connection.door, message_type, status))
+        self._observe(semconv.MESSAGE_LATENCY, (*connection.door, message_type), seconds)
+        wanted = self.settings.message_events
+        if wanted == "off":
+            return
+        if (
+            wanted == "all"
+            or status == "error"
+            or (wanted == "slow" and seconds > SLOW)
+            or (wanted == "sampled" and sampled)
+        ):
+            self.event(
+                semconv.WS_MESSAGE,
+                connection,
+                {
+                    semconv.MESSAGE_TYPE: message_type,
+                    semconv.OUTCOME: status,
+                    semconv.DURATION: seconds,
+                    semconv.SIZE: size,
+                },
+            )
+
+    def handler_ended(self, connection: Connection, seconds: float) -> None:
+        """Any handler ended: the connection was busy so long."""
+        self.ledger.add(semconv.BUSY_TIME, connection.door, seconds)
+
+    def message_sent(
+        self, connection: Connection, size: int, seconds: float, start_ns: int, error_type: str | None
+    ) -> None:
+        """The server took a message for the client, or refused it."""
+        status = "success" if error_type is None else "error"
+        self.ledger.add(semconv.MESSAGES_SENT, (*connection.door, status))
+        self._observe(semconv.SEND_DURATION, connection.door, seconds)
+        if error_type is None:
+            self._observe(semconv.MESSAGE_SIZE, (*connection.door, "transmit"), size)
+        wanted = self.settings.send_spans
+        if wanted == "all" or (wanted == "slow" and seconds > SLOW):
+            raw = {
+                **connection.described(),
+                semconv.SIZE: size,
+                semconv.OUTCOME: status,
+                semconv.ERROR_TYPE: error_type,
+            }
+            end_ns = start_ns + int(seconds * 1e9)
+            attributes = self.policy.clear("traces", raw)
+            self.spans.sent(f"send {connection.route}", start_ns, end_ns, attributes, error_type)
+        if self.settings.delivery_events:
+            about = {semconv.OUTCOME: status, semconv.DURATION: seconds, semconv.SIZE: size}
+            self.event(semconv.WS_DELIVERY, connection, about)
+
+    # --- what applications tell -------------------------------------------------------------------------
+    def auth_failed(self, connection: Connection | None, reason: str, close_code: int | None = None) -> None:
+        """Authentication failed, for a reason that is a code."""
+        self.ledger.add(semconv.AUTH_FAILURES, (_transport(connection), self.policy.label(semconv.REASON, reason)))
+        route = None if connection is None or connection.route == OTHER else connection.route
+        about = {semconv.REASON: reason, semconv.CLOSE_CODE: close_code, semconv.ROUTE: route}
+        self.event(semconv.WS_AUTH_FAIL, connection, about)
+
+    def ratelimit_rejected(self, connection: Connection | None, reason: str, retry_after: float | None) -> None:
+        """A rate limit refused something."""
+        self.ledger.add(semconv.RATELIMITS, (_transport(connection), self.policy.label(semconv.REASON, reason)))
+        about = {semconv.REASON: reason, semconv.RETRY_AFTER: retry_after}
+        self.event(semconv.WS_RATELIMIT_REJECT, connection, about)
+
+    def error_raised(
+        self, connection: Connection | None, error_type: str, category: str, severity: str, handler: str | None
+    ) -> None:
+        """An error: raised by a handler, or told by the application."""
+        label = self.policy.label
+        route = OTHER if connection is None else connection.door[0]
+        labels = (
+            route,
+            label(semconv.ERROR_TYPE, error_type),
+            label(semconv.ERROR_CATEGORY, category),
+            label(semconv.ERROR_SEVERITY, severity),
+        )
+        self.ledger.add(semconv.ERRORS, labels)
+        about = {
+            semconv.ERROR_TYPE: error_type,
+            semconv.ERROR_CATEGORY: category,
+            semconv.ERROR_SEVERITY: severity,
+            semconv.HANDLER: handler,
+        }
+        self.event(semconv.WS_ERROR, connection, about)
+
+    def ping_measured(self, connection: Connection | None, seconds: float) -> None:
+        """The application measured a heartbeat's round trip."""
+        door = (OTHER, "websocket") if connection is None else connection.door
+        self._observe(semconv.PING_DURATION, door, seconds)
+
+    def broadcast_sent(
+        self, connection: Connection | None, template: str, recipients: int | None, seconds: float, error: str | None
+    ) -> None:
+        """A message was given to the channel layer for a group, or could not be."""
+        group = self.policy.label(semconv.TEMPLATE, template)
+        self.ledger.add(semconv.BROADCASTS, (group, "sent" if error is None else "failed"))
+        self._observe(semconv.BROADCAST_DURATION, (group,), seconds)
+        if recipients is not None:
+            self._observe(semconv.BROADCAST_RECIPIENTS, (group,), recipients)
+        if error is not None:
+            now = self.clock()
+            told_at, held_back = self._broadcast_fails.get(group, (-BROADCAST_FAIL_SECONDS, 0))
+            if now - told_at < BROADCAST_FAIL_SECONDS:
+                self._broadcast_fails[group] = (told_at, held_back + 1)
+                return
+            self._broadcast_fails[group] = (now, 0)
+            reason = _WORDS.sub("_", error).upper()
+            about = {semconv.TEMPLATE: group, semconv.REASON: reason, semconv.COUNT: held_back + 1}
+            self.event(semconv.WS_BROADCAST_FAIL, connection, about)
+
+    def loop_lagged(self, seconds: float) -> None:
+        """The event loop ran a timer so late."""
+        self._observe(semconv.LOOP_LAG, (), seconds)
+        if self.clock() >= self._summary_at:
+            self._summary_at = self.clock() + SUMMARY_SECONDS
+            self.summarise()
+
+    def summarise(self) -> None:
+        """Tell the totals since start as one event."""
+        now = self.snapshot()
+        about: dict[Attribute, object] = {
+            semconv.TOTAL_ACTIVE: int(now.total(semconv.ACTIVE)),
+            semconv.TOTAL_CONNECTED: int(now.total(semconv.CONNECTIONS, status="connected")),
+            semconv.TOTAL_REJECTED: int(now.total(semconv.REJECTIONS)),
+            semconv.TOTAL_RECEIVED: int(now.total(semconv.MESSAGES)),
+            semconv.TOTAL_SENT: int(now.total(semconv.MESSAGES_SENT, status="success")),
+            semconv.TOTAL_ERRORS: int(now.total(semconv.ERRORS)),
+        }
+        self.event(semconv.WS_SUMMARY, None, about)
+
+    # --- writing ----------------------------------------------------------------------------------------
+    def event(
+        self,
+        event: Event,
+        connection: Connection | None,
+        raw: Mapping[Attribute, object],
+        span: Any = None,
+    ) -> None:
+        """Clear an event and hand it to every writer; it belongs to ``span``, or to the current one."""
+        values = self.policy.clear("logs", {**(connection.ids if connection is not None else {}), **raw})
+        trace_id, span_id = span_tools.current_ids(span)
+        record = EventRecord(event, self.now_ns(), values, trace_id, span_id, span_tools.in_context(span))
+        for writer in self.writers:
+            try:
+                writer.write(record)
+            except Exception as exc:
+                faults.fault("events", exc)
+
+    def _observe(self, metric: Metric, labels: Labels, value: float) -> None:
+        self.ledger.observe(metric, labels, value)
+        self.metrics.observe(metric, labels, value)
+
+    # --- reading ----------------------------------------------------------------------------------------
+    def read(self, metric: Metric) -> Iterable[tuple[Labels, float]]:
+        """Every series of a counter or gauge, wherever it is kept."""
+        if metric is semconv.REDACTIONS:
+            return [(key, float(count)) for key, count in self.policy.redactions().items()]
+        if metric is semconv.TELEMETRY_ERRORS:
+            return [((place,), float(count)) for place, count in faults.snapshot().items()]
+        return self.live.read(metric) if metric.live else self.ledger.read(metric)
+
+    def by_id(self) -> Iterator[tuple[str, str, float]]:
+        """Open connections by the ids that the operator chose."""
+        return self.live.by_id()
+
+    def snapshot(self) -> Snapshot:
+        """All numbers at this moment, live ones included."""
+        now = self.ledger.snapshot()
+        for metric in semconv.METRICS:
+            if metric.live and metric is not semconv.ACTIVE_BY_ID:
+                now.values[metric] = dict(self.read(metric))
+        return now
+
+    def flush(self) -> None:
+        """Hand over what our own writers hold."""
+        for writer in self.writers:
+            writer.flush()
+
+    def close(self) -> None:
+        """Stop: instruments fall silent, lines are written out."""
+        if self.metrics.source is self:
+            self.metrics.source = None
+        for writer in self.writers:
+            writer.close()
+
+    def after_fork(self) -> None:
+        """In a forked child: what was counted and who is connected is the parent's."""
+        self.ledger.clear()
+        self.live.clear()
+        for writer in self.writers:
+            if isinstance(writer, JsonLines):
+                writer.after_fork()
+
+
+def _transport(connection: Connection | None) -> str:
+    return "websocket" if connection is None else connection.transport
+
+
+# --- the one global -----------------------------------------------------------------------------------------
+_active: Recorder | None = None
+_lock = threading.RLock()
+vocabulary = Policy()
+
+
+def install(settings: Settings, **providers: Any) -> Recorder | None:
+    """Make the process's recorder, once; a second call keeps the first. ``None`` where telemetry is off."""
+    global _active
+    with _lock:
+        if _active is None and settings.enabled and not sdk_disabled():
+            _active = Recorder(settings, vocabulary, **providers)
+            atexit.register(_flush)
+        return _active
+
+
+def active() -> Recorder | None:
+    """The process's recorder, if one was installed."""
+    return _active
+
+
+def uninstall() -> None:
+    """Stop recording; what was recorded is handed over first."""
+    global _active
+    with _lock:
+        recorder, _active = _active, None
+    if recorder is not None:
+        recorder.close()
+
+
+def replace(recorder: Recorder | None) -> Recorder | None:
+    """Put another recorder (and its vocabulary) in the active one's place, for tests; returns what was active."""
+    global _active, vocabulary
+    with _lock:
+        before, _active = _active, recorder
+        vocabulary = recorder.policy if recorder is not None else Policy()
+        return before
+
+
+def _flush() -> None:
+    # Not ``uninstall``: the SDK's own exit hook collects the last numbers after this one.
+    if _active is not None:
+        _active.flush()
+
+
+def _after_fork() -> None:
+    faults.reset()
+    if _active is not None:
+        _active.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,63 @@
+"""Who and where, read from an ASGI scope: the user's id, the role, the ids in the URL, the route's template.
+
+Reads only what middlewares and routers have already put there, and evaluates nothing: a lazy user that nobody
+has loaded stays unloaded. It returns raw values; the policy clears them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from otel_ws.settings import Settings
+from otel_ws.types import Scope
+
+_CONVERTER = re.compile(r":[^}]*\}")
+
+
+def user_id(scope: Scope, settings: Settings) -> object:
+    """The ``pk`` of an authenticated, already loaded ``scope["user"]``, or what the resolver says."""
+    if settings.user_id_resolver is not None:
+        return settings.user_id_resolver(scope)
+    user = scope.get("user")
+    if user is None or _is_unloaded(user) or not getattr(user, "is_authenticated", False):
+        return None
+    return getattr(user, "pk", None)
+
+
+def role(scope: Scope, settings: Settings) -> object:
+    """``scope["role"]``, or what the resolver says."""
+    return settings.role_resolver(scope) if settings.role_resolver is not None else scope.get("role")
+
+
+def url_values(scope: Scope) -> Mapping[str, Any]:
+    """The named parts of the URL: Channels' ``url_route``, else Starlette's ``path_params``."""
+    route = scope.get("url_route")
+    found = route.get("kwargs") if isinstance(route, Mapping) else scope.get("path_params")
+    return found if isinstance(found, Mapping) else {}
+
+
+def scope_type(values: Mapping[str, Any]) -> str:
+    """The narrowest thing that the route names: a match, a tournament, or neither."""
+    return "match" if "match_id" in values else "tournament" if "tournament_id" in values else "global"
+
+
+def starlette_route(scope: Scope, root_path: str) -> str | None:
+    """The template of ``scope["route"]`` (Starlette, FastAPI), or ``None``.
+
+    Below a ``Mount`` the template is not known: the mount puts the real path in front, so nothing is told.
+    """
+    path = getattr(scope.get("route"), "path", None)
+    if not isinstance(path, str) or scope.get("root_path", "") != root_path:
+        return None
+    return root_path + _CONVERTER.sub("}", path)
+
+
+def _is_unloaded(user: object) -> bool:
+    """Whether this is a lazy object (Django's, Channels') around its empty marker, a bare ``object()``."""
+    held = getattr(user, "__dict__", None)
+    if not isinstance(held, dict) or "_wrapped" not in held and not hasattr(type(user), "_wrapped"):
+        return False
+    wrapped = held.get("_wrapped")
+    return wrapped is None or type(wrapped) is object

@@ -1,0 +1,141 @@
+"""``configure()``: OpenTelemetry's providers from the standard ``OTEL_*`` variables, and Channels instrumented.
+
+Uses the SDK's public classes and the entry points under which exporters are published, nothing private.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+from opentelemetry import metrics, trace
+from opentelemetry._logs import get_logger_provider, set_logger_provider
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from otel_ws import policy, recorder
+from otel_ws.instrumentor import ChannelsInstrumentor, django_settings
+from otel_ws.settings import Settings, sdk_disabled
+
+logger = logging.getLogger("otel_ws")
+
+_PROTOCOLS: Final = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
+
+
+def configure(**settings: Any) -> None:
+    """Set OpenTelemetry up from ``OTEL_*`` variables, and instrument Channels if it is installed.
+
+    Providers that somebody made before (``opentelemetry-instrument``, your own code) are used as they are.
+    ``settings`` are otel-ws's own, by name, and win over ``OTEL_WS_*`` variables and Django's ``OTEL_WS``.
+    Does nothing with ``OTEL_SDK_DISABLED=true`` or ``OTEL_WS_ENABLED=false``. A second call with other settings
+    starts recording anew.
+
+    Raises:
+        SystemExit: a setting, or the name of an exporter, is wrong; the text names it and what is allowed.
+    """
+    loaded = Settings.load_or_exit(django_settings(), **settings)
+    if not loaded.enabled or sdk_disabled():
+        return
+    active = recorder.active()
+    if active is not None and active.settings != loaded:
+        # `opentelemetry-instrument` was here first, and knew neither the arguments nor Django's settings.
+        recorder.uninstall()
+    if os.environ.get("OTEL_CONFIG_FILE") and _is_unset(trace.get_tracer_provider()):
+        raise SystemExit(
+            "otel-ws cannot start:\n  OTEL_CONFIG_FILE is read by opentelemetry-instrument, not by "
+            "otel_ws.configure(). Start the server with opentelemetry-instrument, or unset OTEL_CONFIG_FILE."
+        )
+    build_providers()
+    recorder.install(loaded)
+    try:
+        import channels  # noqa: F401 - a plain ASGI application has no Channels
+    except ImportError:
+        return
+    instrumentor = ChannelsInstrumentor()
+    if not getattr(instrumentor, "is_instrumented_by_opentelemetry", False):
+        instrumentor.instrument(**settings)
+
+
+def build_providers() -> None:
+    """Make and set the three global providers, each only where nobody has set one.
+
+    Raises:
+        SystemExit: an exporter's name is not known.
+    """
+    resource = _resource()
+    told: list[str] = []
+    if _is_unset(trace.get_tracer_provider()):
+        tracer_provider = TracerProvider(resource=resource)
+        for name, exporter in _exporters("traces"):
+            tracer_provider.add_span_processor(BatchSpanProcessor(exporter()))
+            told.append(f"traces to {name}")
+        trace.set_tracer_provider(tracer_provider)
+    if _is_unset(metrics.get_meter_provider()):
+        readers: list[MetricReader] = []
+        for name, exporter in _exporters("metrics"):
+            made = exporter()
+            readers.append(made if isinstance(made, MetricReader) else PeriodicExportingMetricReader(made))
+            told.append(f"metrics to {name}")
+        metrics.set_meter_provider(MeterProvider(readers, resource=resource))
+    if _is_unset(get_logger_provider()):
+        logger_provider = LoggerProvider(resource=resource)
+        for name, exporter in _exporters("logs"):
+            logger_provider.add_log_record_processor(BatchLogRecordProcessor(exporter()))
+            told.append(f"events to {name}")
+        set_logger_provider(logger_provider)
+    if told:
+        logger.info("otel-ws exports %s.", ", ".join(told))
+
+
+def _is_unset(provider: object) -> bool:
+    return type(provider).__name__.lstrip("_").startswith("Proxy")
+
+
+def _resource() -> Resource:
+    found = Resource.create()
+    kept = policy.clear_resource(found.attributes)
+    kept.setdefault("service.name", "unknown_service")
+    kept.setdefault("service.instance.id", str(uuid.uuid4()))
+    dropped = sorted(set(found.attributes) - set(kept))
+    if dropped:
+        logger.warning("otel-ws does not export %d resource attributes that are not ids or code names.", len(dropped))
+    return Resource(kept, found.schema_url)
+
+
+def _exporters(signal: str) -> list[tuple[str, Any]]:
+    """The exporter classes that ``OTEL_{SIGNAL}_EXPORTER`` names; ``otlp`` if it is not set."""
+    variable = f"OTEL_{signal.upper()}_EXPORTER"
+    found: list[tuple[str, Any]] = []
+    for name in (part.strip() for part in os.environ.get(variable, "otlp").split(",")):
+        if name in {"", "none"}:
+            continue
+        published = entry_points(group=f"opentelemetry_{signal}_exporter", name=_published(name, signal))
+        if not published:
+            known = sorted({"none", "otlp", *(one.name for one in entry_points(group=f"opentelemetry_{signal}_exporter"))})
+            raise SystemExit(
+                f"otel-ws cannot start:\n  {variable}={name!r} is not an exporter that is installed; "
+                f"there are: {', '.join(known)}. pip install 'otel-ws[sdk]' brings OTLP and Prometheus."
+            )
+        found.append((name, next(iter(published)).load()))
+    return found
+
+
+def _published(name: str, signal: str) -> str:
+    if name != "otlp":
+        return name
+    variable = f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL"
+    protocol = os.environ.get(variable) or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL") or "http/protobuf"
+    if protocol.strip() not in _PROTOCOLS:
+        raise SystemExit(
+            f"otel-ws cannot start:\n  OTEL_EXPORTER_OTLP_PROTOCOL={protocol!r} is not valid; allowed: "
+            f"{', '.join(_PROTOCOLS)}."
+        )
+    return _PROTOCOLS[protocol.strip()]

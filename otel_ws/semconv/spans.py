@@ -1,0 +1,51 @@
+"""Every kind of span, once."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from otel_ws.semconv.attributes import (
+    CLOSE_CODE,
+    CONSUMER,
+    DURATION,
+    ERROR_TYPE,
+    HANDLER,
+    IDS,
+    INITIATOR,
+    MESSAGE_TYPE,
+    OUTCOME,
+    REASON,
+    ROLE,
+    ROUTE,
+    SCOPE_TYPE,
+    SENDS,
+    SEND_LONGEST,
+    SIZE,
+    SUBPROTOCOL,
+    TRANSPORT,
+)
+from otel_ws.semconv.model import SpanType
+
+_BASE: Final = (*IDS, ROLE, SCOPE_TYPE, TRANSPORT, ROUTE, CONSUMER)
+CONNECT_SPAN: Final = SpanType(
+    "connect {route}",
+    "SERVER",
+    (*_BASE, OUTCOME, SUBPROTOCOL, REASON, CLOSE_CODE, ERROR_TYPE),
+    "From scope to accept or rejection.",
+)
+MESSAGE_SPAN: Final = SpanType(
+    "{message type} {route}",
+    "SERVER",
+    (*_BASE, MESSAGE_TYPE, OUTCOME, SIZE, HANDLER, SENDS, SEND_LONGEST, ERROR_TYPE),
+    "As long as the handler; its own trace, linked to connect. An inner consumer's is INTERNAL.",
+)
+SEND_SPAN: Final = SpanType(
+    "send {route}", "INTERNAL", (*_BASE, SIZE, OUTCOME, ERROR_TYPE), "One send, only with OTEL_WS_SEND_SPANS."
+)
+DISCONNECT_SPAN: Final = SpanType(
+    "disconnect {route}",
+    "SERVER",
+    (*_BASE, CLOSE_CODE, INITIATOR, DURATION, ERROR_TYPE),
+    "The disconnect handler; linked to connect.",
+)
+SPANS: Final = (CONNECT_SPAN, MESSAGE_SPAN, SEND_SPAN, DISCONNECT_SPAN)

@@ -1,0 +1,297 @@
+"""Every setting of otel-ws, once: its default, its parser and its sentence for the documentation.
+
+Reads an environment and a mapping; refuses to know whose they are. Precedence: argument, environment,
+Django's ``OTEL_WS``, default. The documentation's table and the start-up check loop over the fields.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from otel_ws.types import Resolver, Scope
+
+PREFIX = "OTEL_WS_"
+
+
+class SettingsError(ValueError):
+    """One or more settings have a wrong value; the text names each, its value and what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One wrong setting: where it was given, its value, and what would be right."""
+
+    name: str
+    value: str
+    allowed: str
+
+    def __str__(self) -> str:
+        """The problem as one line for a person."""
+        return f"{self.name}={self.value!r} is not valid; allowed: {self.allowed}."
+
+
+def _choice(*allowed: str) -> Callable[[Any], str]:
+    def parse(raw: Any) -> str:
+        text = str(raw).strip().lower()
+        if text not in allowed:
+            raise ValueError
+        return text
+
+    return parse
+
+
+def _flag(raw: Any) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    text = str(raw).strip().lower()
+    if text in {"true", "1", "yes", "on"}:
+        return True
+    if text in {"false", "0", "no", "off"}:
+        return False
+    raise ValueError
+
+
+def _ratio(raw: Any) -> float:
+    number = float(raw)
+    if not 0.0 <= number <= 1.0:
+        raise ValueError
+    return number
+
+
+def _names(raw: Any) -> tuple[str, ...]:
+    parts = raw.split(",") if isinstance(raw, str) else tuple(raw)
+    names = tuple(str(part).strip() for part in parts if str(part).strip())
+    if not all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}", name) for name in names):
+        raise ValueError
+    return names
+
+
+def _ids(raw: Any) -> tuple[str, ...]:
+    names = _names(raw)
+    if "user.id" in names or not all(name.endswith(".id") for name in names):
+        raise ValueError
+    return names
+
+
+def _key(raw: Any) -> str:
+    (name,) = _names([raw])
+    return name
+
+
+def _log_target(raw: Any) -> str:
+    text = os.fspath(raw).strip()
+    if text == "stdout" or not text:
+        return text
+    if text in {"stderr", "-"} or text.endswith("/"):
+        raise ValueError
+    folder = os.path.dirname(os.path.abspath(text))
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK) or os.path.isdir(text):
+        raise ValueError
+    return text
+
+
+class _Lazy:
+    """A resolver named by ``module:function``, imported when it is first asked.
+
+    The zero-code start runs before Django is ready, so an import at start-up would break the application.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._target: Resolver | None = None
+
+    def __call__(self, scope: Scope) -> object:
+        if self._target is None:
+            module, _, name = self.path.partition(":")
+            self._target = getattr(importlib.import_module(module), name)
+        return self._target(scope)
+
+
+def _resolver(raw: Any) -> Resolver | None:
+    if raw is None or raw == "":
+        return None
+    if callable(raw):
+        return raw  # type: ignore[no-any-return]
+    if isinstance(raw, str) and re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", raw):
+        return _Lazy(raw)
+    raise ValueError
+
+
+def _setting(default: Any, parse: Callable[[Any], Any], allowed: str, doc: str) -> Any:
+    return field(default=default, metadata={"parse": parse, "allowed": allowed, "doc": doc})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the operator decided. Frozen: a change means a new start."""
+
+    enabled: bool = _setting(
+        True, _flag, "true, false", "`false` takes otel-ws out of the way: the application object itself is returned."
+    )
+    json_log: str = _setting(
+        "",
+        _log_target,
+        "stdout, or a path in a folder that exists and is writable; {pid} is replaced",
+        "Also write every event as a JSON line, to `stdout` or to a file. The file is reopened when it was moved; "
+        "a path with `{pid}` is rotated at 64 MiB.",
+    )
+    message_events: str = _setting(
+        "slow",
+        _choice("all", "sampled", "slow", "errors", "off"),
+        "all, sampled, slow, errors, off",
+        "Which handled messages become `WS_MESSAGE` events. `slow`: over 100 ms, and errors. `sampled`: those whose "
+        "span is sampled, and errors.",
+    )
+    delivery_events: bool = _setting(
+        False, _flag, "true, false", "Also emit one `WS_DELIVERY` event for each message sent to a client."
+    )
+    message_traces: str = _setting(
+        "linked",
+        _choice("linked", "child", "off"),
+        "linked, child, off",
+        "`linked`: each client message is a trace of its own, linked to the connect span. `child`: a child of it. "
+        "`off`: no message spans.",
+    )
+    message_sample_ratio: float = _setting(
+        1.0,
+        _ratio,
+        "a number from 0 to 1",
+        "Share of message spans that is kept, on top of the sampler (`OTEL_TRACES_SAMPLER`).",
+    )
+    send_spans: str = _setting(
+        "off",
+        _choice("off", "slow", "all"),
+        "off, slow, all",
+        "Spans for messages to the client. `slow`: only those over 100 ms.",
+    )
+    connect_context: str = _setting(
+        "parent",
+        _choice("parent", "link", "ignore"),
+        "parent, link, ignore",
+        "What a `traceparent` header of the handshake does to the connect span.",
+    )
+    metric_ids: tuple[str, ...] = _setting(
+        (),
+        _ids,
+        "a comma-separated list of ids that end in .id, never user.id",
+        "Ids by which `ws.active_connections.by_id` is broken down, for example `tournament.id`; at most 200 values.",
+    )
+    message_type_key: str = _setting(
+        "type", _key, "a name", "The key of a decoded JSON message that holds its type."
+    )
+    message_types: tuple[str, ...] = _setting(
+        (),
+        _names,
+        "a comma-separated list of names",
+        "Message types that may be told apart, beside those that consumers and `declare()` name. Others are `unknown`.",
+    )
+    user_id_resolver: Resolver | None = _setting(
+        None,
+        _resolver,
+        "module:function, or a callable that takes the scope",
+        "Where the user's id comes from, instead of the `pk` of `scope['user']`.",
+    )
+    role_resolver: Resolver | None = _setting(
+        None,
+        _resolver,
+        "module:function, or a callable that takes the scope",
+        "Where the role comes from, instead of `scope['role']`.",
+    )
+
+    @classmethod
+    def load(
+        cls,
+        environ: Mapping[str, str] | None = None,
+        django: Mapping[str, Any] | None = None,
+        **arguments: Any,
+    ) -> Settings:
+        """Read the settings: argument over environment over Django's ``OTEL_WS`` over default.
+
+        Raises:
+            SettingsError: a value or a name is wrong; the text lists every one.
+        """
+        values, problems = _read(os.environ if environ is None else environ, django or {}, arguments)
+        if problems:
+            raise SettingsError("otel-ws cannot start:\n" + "\n".join(f"  {problem}" for problem in problems))
+        return cls(**values)
+
+    @classmethod
+    def load_or_exit(cls, django: Mapping[str, Any] | None = None, **arguments: Any) -> Settings:
+        """The same, for a start-up that the operator watches: a wrong value ends it with a plain text.
+
+        Raises:
+            SystemExit: a value or a name is wrong; Python prints the text and no traceback.
+        """
+        try:
+            return cls.load(None, django, **arguments)
+        except SettingsError as exc:
+            raise SystemExit(str(exc)) from None
+
+
+def problems(
+    environ: Mapping[str, str] | None = None, django: Mapping[str, Any] | None = None, **arguments: Any
+) -> list[Problem]:
+    """Every wrong setting, for those who want to report instead of stop."""
+    return _read(os.environ if environ is None else environ, django or {}, arguments)[1]
+
+
+def sdk_disabled(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether ``OTEL_SDK_DISABLED`` is true, as the OpenTelemetry specification reads it."""
+    return (os.environ if environ is None else environ).get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+
+
+def _read(
+    environ: Mapping[str, str], django: Mapping[str, Any], arguments: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[Problem]]:
+    fields = {one.name: one for one in dataclasses.fields(Settings)}
+    sources = (
+        ("argument {}", {name: value for name, value in arguments.items() if value is not None}),
+        ("OTEL_WS_{}", {_own(key): value for key, value in environ.items() if key.startswith(PREFIX) and value != ""}),
+        ("OTEL_WS['{}'] in Django's settings", {str(key).lower(): value for key, value in django.items()}),
+    )
+    values: dict[str, Any] = {}
+    wrong: list[Problem] = []
+    for where, given in sources:
+        for name, raw in given.items():
+            shown = where.format(name.upper() if where.startswith("OTEL_WS_") else name)
+            if name not in fields:
+                near = difflib.get_close_matches(name, fields, 1)
+                hint = f"there is no such setting{f', did you mean {near[0]}' if near else ''}; see the documentation"
+                wrong.append(Problem(shown, _show(raw), hint))
+                continue
+            try:
+                parsed = fields[name].metadata["parse"](raw)
+            except (ValueError, TypeError):
+                wrong.append(Problem(shown, _show(raw), fields[name].metadata["allowed"]))
+                continue
+            values.setdefault(name, parsed)
+    return values, wrong
+
+
+def _own(key: str) -> str:
+    return key[len(PREFIX) :].lower()
+
+
+def _show(raw: Any) -> str:
+    return raw[:60] if isinstance(raw, str) else type(raw).__name__ if callable(raw) else repr(raw)[:60]
+
+
+def table() -> list[tuple[str, str, str, str]]:
+    """Rows for the documentation: variable, default, allowed values, what it does."""
+    return [
+        (PREFIX + one.name.upper(), _default(one.default), one.metadata["allowed"], one.metadata["doc"])
+        for one in dataclasses.fields(Settings)
+    ]
+
+
+def _default(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value in ((), None) else str(value)

@@ -1,0 +1,176 @@
+"""Short spans, joined by links: connect, one per client message, disconnect; never one for a whole connection.
+
+Knows how a span is started, made current and finished. A span is named and described when it ends, because the
+route and the message type are known only then; no exception is ever recorded on one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextvars import Token
+from random import getrandbits
+from typing import Final
+
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    TracerProvider,
+    get_current_span,
+    get_tracer_provider,
+    set_span_in_context,
+)
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from otel_ws.semconv import SCHEMA_URL, SCOPE_NAME
+from otel_ws.settings import Settings
+from otel_ws.types import Cleared
+
+_PROPAGATOR: Final = TraceContextTextMapPropagator()
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class Spans:
+    """Starts and finishes every span of otel-ws."""
+
+    def __init__(
+        self, provider: TracerProvider | None, version: str, settings: Settings, random: Callable[[], float]
+    ) -> None:
+        self._tracer = (provider or get_tracer_provider()).get_tracer(SCOPE_NAME, version, SCHEMA_URL)
+        self._connect_context = settings.connect_context
+        self._message_traces = settings.message_traces
+        self._ratio = settings.message_sample_ratio
+        self._random = random
+
+    # --- starting ---------------------------------------------------------------------------------------
+    def connect(self, headers: Headers) -> Span:
+        """Start the connect span; the handshake's ``traceparent`` is its parent, a link, or ignored."""
+        remote = _handshake(headers) if self._connect_context != "ignore" else None
+        context = otel_context.get_current()
+        links: list[Link] = []
+        if remote is not None and self._connect_context == "parent":
+            context = set_span_in_context(NonRecordingSpan(remote), context)
+        elif remote is not None:
+            links.append(Link(remote))
+        return self._start("connect", SpanKind.SERVER, context, links)
+
+    def message(self, connect: Span, name: str) -> Span | None:
+        """Start the span of a client message, or ``None`` where message spans are off."""
+        if self._message_traces == "off":
+            return None
+        if self._message_traces == "child":
+            parent = set_span_in_context(connect)
+            return self._start(name, SpanKind.SERVER, parent, []) if self._kept() else _unsampled(connect)
+        if not self._kept():
+            return _unsampled(None)
+        return self._start(name, SpanKind.SERVER, _rootless(), _link(connect))
+
+    def inner(self, outer: Span | None, connect: Span, name: str) -> Span | None:
+        """Start the INTERNAL span of a nested consumer, under the outer consumer's message."""
+        if self._message_traces == "off":
+            return None
+        parent = set_span_in_context(NonRecordingSpan(_ids_only(outer or connect)))
+        return self._start(name, SpanKind.INTERNAL, parent, [])
+
+    def disconnect(self, connect: Span) -> Span:
+        """Start the disconnect span, linked to connect."""
+        return self._start("disconnect", SpanKind.SERVER, _rootless(), _link(connect))
+
+    def sent(self, name: str, start_ns: int, end_ns: int, attributes: Cleared, error_type: str | None) -> None:
+        """A span for a send that is over already, under whatever is current."""
+        span = self._tracer.start_span(
+            name, kind=SpanKind.INTERNAL, start_time=start_ns, record_exception=False, set_status_on_exception=False
+        )
+        self._describe(span, attributes, error_type)
+        span.end(end_ns)
+
+    # --- finishing --------------------------------------------------------------------------------------
+    def finish(self, span: Span, name: str, attributes: Cleared, error_type: str | None = None) -> None:
+        """Name, describe and end a span. An error is a status and ``error.type``, never a text."""
+        if span.is_recording():
+            span.update_name(name)
+            self._describe(span, attributes, error_type)
+        span.end()
+
+    def _describe(self, span: Span, attributes: Cleared, error_type: str | None) -> None:
+        span.set_attributes({attribute.key: value for attribute, value in attributes.items()})
+        if error_type is not None:
+            span.set_status(Status(StatusCode.ERROR))
+
+    def _start(self, name: str, kind: SpanKind, context: Context, links: list[Link]) -> Span:
+        return self._tracer.start_span(
+            name, context, kind, links=links, record_exception=False, set_status_on_exception=False
+        )
+
+    def _kept(self) -> bool:
+        return self._ratio >= 1.0 or self._random() < self._ratio
+
+
+# --- making current ---------------------------------------------------------------------------------------
+def attach(span: Span | None) -> Token[Context]:
+    """Make a span (or none) current, keeping everything else in the context; hand the token to ``detach``."""
+    return otel_context.attach(set_span_in_context(INVALID_SPAN if span is None else span))
+
+
+def detach(token: Token[Context]) -> None:
+    """Undo ``attach``, in the coroutine that called it."""
+    otel_context.detach(token)
+
+
+def current_ids(span: Span | None) -> tuple[int, int]:
+    """Trace id and span id of a span, or of the current one; zeros if there is none."""
+    found = (get_current_span() if span is None else span).get_span_context()
+    return found.trace_id, found.span_id
+
+
+def in_context(span: Span | None) -> Context:
+    """A context in which the span is current: for a log record that belongs to it."""
+    return otel_context.get_current() if span is None else set_span_in_context(span)
+
+
+def is_sampled(span: Span | None) -> bool:
+    """Whether the span will be exported."""
+    return span is not None and span.get_span_context().trace_flags.sampled
+
+
+def _rootless() -> Context:
+    return set_span_in_context(INVALID_SPAN)
+
+
+def _link(connect: Span) -> list[Link]:
+    ids = _ids_only(connect)
+    return [Link(ids)] if ids.is_valid else []
+
+
+def _ids_only(span: Span) -> SpanContext:
+    # A remote parent's tracestate is the caller's text; a link carries ids alone.
+    found = span.get_span_context()
+    return SpanContext(found.trace_id, found.span_id, False, found.trace_flags)
+
+
+def _unsampled(connect: Span | None) -> Span:
+    """A span that is not exported, so that what runs under it is not exported as a stray root either."""
+    parent = connect.get_span_context() if connect is not None else None
+    trace_id = parent.trace_id if parent is not None and parent.is_valid else _fresh(128)
+    return NonRecordingSpan(SpanContext(trace_id, _fresh(64), False, TraceFlags(TraceFlags.DEFAULT)))
+
+
+def _fresh(bits: int) -> int:
+    return getrandbits(bits) or 1
+
+
+def _handshake(headers: Headers) -> SpanContext | None:
+    """The ids of a handshake's ``traceparent``, without the tracestate that came with it."""
+    carrier = {"traceparent": value.decode("latin-1") for name, value in headers if name.lower() == b"traceparent"}
+    if not carrier:
+        return None
+    found = get_current_span(_PROPAGATOR.extract(carrier, Context())).get_span_context()
+    return SpanContext(found.trace_id, found.span_id, True, found.trace_flags) if found.is_valid else None
