@@ -16,6 +16,7 @@ from otel_ws.api import (
     broadcast,
     declare,
     get_metrics_snapshot,
+    health,
     record_auth_failure,
     record_error,
     record_message_denied,
@@ -26,11 +27,12 @@ from otel_ws.api import (
     set_role,
 )
 from otel_ws.asgi import WebSocketMiddleware
-from otel_ws.recorder import VERSION as __version__
+from otel_ws.fanout import VERSION
 
 if TYPE_CHECKING:
     from otel_ws.instrumentor import ChannelsInstrumentor
 
+__version__ = VERSION
 __all__ = [
     "ChannelsInstrumentor",
     "WebSocketMiddleware",
@@ -39,6 +41,7 @@ __all__ = [
     "configure",
     "declare",
     "get_metrics_snapshot",
+    "health",
     "record_auth_failure",
     "record_error",
     "record_message_denied",

@@ -17,6 +17,7 @@ from otel_ws import semconv
 from otel_ws.connection import Connection, current
 from otel_ws.connection import State as ConnectionState
 from otel_ws.faults import UsageError, fault, misuse
+from otel_ws.health import Health
 from otel_ws.recorder import Recorder
 
 P = ParamSpec("P")
@@ -192,7 +193,7 @@ def set_ids(**ids: object) -> None:
 @_harmless
 def declare(
     *,
-    id: str | Iterable[str] = (),
+    id: str | Iterable[str] = (),  # noqa: A002 - the word that users say
     roles: Iterable[str] = (),
     reasons: Iterable[str] = (),
     message_types: Iterable[str] = (),
@@ -291,6 +292,12 @@ def get_metrics_snapshot() -> dict[str, dict[tuple[str, ...], Any]]:
         elif metric is not semconv.ACTIVE_BY_ID:
             result[metric.prometheus_name] = rows
     return result
+
+
+def health() -> Health | None:
+    """The verdict on this process over the last minute, and the rules that led to it; ``None`` with telemetry off."""
+    active = recorders.active()
+    return active.health() if active is not None else None
 
 
 _SUMMED = (semconv.ROUTE, semconv.TRANSPORT, semconv.SUBPROTOCOL)

@@ -29,7 +29,8 @@ class WebSocketMiddleware:
     Source: ASGI specification 3.0, "WebSocket".
     """
 
-    def __new__(cls, app: ASGIApp) -> Any:  # noqa: D102 - the class's docstring is this method's
+    def __new__(cls, app: ASGIApp) -> Any:
+        """Wrap ``app``, or hand it back where telemetry is off."""
         if recorder.active() is None and recorder.install(Settings.load_or_exit()) is None:
             return app
         return super().__new__(cls)

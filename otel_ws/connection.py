@@ -45,12 +45,46 @@ class Connection:
     """The state of one connection and the verbs that move it. Nothing here raises for what a peer sends."""
 
     __slots__ = (
-        "longest_send", "_pending_since", "_pending_sends", "received_at", "received_size", "send_failed",
-        "sends", "_told", "accepted_at", "connect_span", "connected_role", "connection_id", "consumer",
-        "disconnect_about", "disconnect_span", "door", "handled", "handler_failed", "ids", "last_heartbeat",
-        "last_message_span", "last_send_bad", "message_types", "opened_at", "plain", "reason", "recorder", "role",
-        "role_label", "root_path", "route", "route_parts", "router_depth", "scope", "scope_type", "state",
-        "subprotocol", "transport", "unrouted", "user_key",
+        "_pending_sends",
+        "_pending_since",
+        "_told",
+        "accepted_at",
+        "connect_span",
+        "connected_role",
+        "connection_id",
+        "consumer",
+        "disconnect_about",
+        "disconnect_span",
+        "door",
+        "handled",
+        "handler_failed",
+        "ids",
+        "last_heartbeat",
+        "last_message_span",
+        "last_send_bad",
+        "longest_send",
+        "message_types",
+        "opened_at",
+        "plain",
+        "reason",
+        "received_at",
+        "received_size",
+        "recorder",
+        "role",
+        "role_label",
+        "root_path",
+        "route",
+        "route_parts",
+        "router_depth",
+        "scope",
+        "scope_type",
+        "send_failed",
+        "sends",
+        "state",
+        "subprotocol",
+        "transport",
+        "unrouted",
+        "user_key",
     )  # fmt: skip
 
     def __init__(self, recorder: Recorder, scope: Scope, transport: str = "websocket") -> None:
@@ -301,9 +335,7 @@ class Connection:
         if exc is self._told:
             return
         self._told = exc
-        self.recorder.error_raised(
-            self, type(exc).__name__, category or category_of(exc), severity or "high", handler
-        )
+        self.recorder.error_raised(self, type(exc).__name__, category or category_of(exc), severity or "high", handler)
 
     def heartbeat_seen(self) -> None:
         """The client's declared heartbeat arrived."""

@@ -18,8 +18,17 @@ class Handling:
     """One handler at work: its span is current, its time is taken, its outcome is told when it ends."""
 
     __slots__ = (
-        "_connection", "_previous", "_started_at", "_token", "handler", "kind", "message_type", "outermost", "span",
-        "status", "_error_type",
+        "_connection",
+        "_error_type",
+        "_previous",
+        "_started_at",
+        "_token",
+        "handler",
+        "kind",
+        "message_type",
+        "outermost",
+        "span",
+        "status",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, kind: str, handler: str | None, outermost: bool) -> None:

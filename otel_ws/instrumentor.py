@@ -12,11 +12,13 @@ from otel_ws.settings import Settings, SettingsError, problems
 _FOREIGN = {"skip_dep_check", "raise_exception_on_conflict"}
 
 try:
-    from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
-except ImportError:  # a base install: the same two verbs without the package
+    from opentelemetry.instrumentation import instrumentor as _installed
 
-    class BaseInstrumentor:  # type: ignore[no-redef]
-        """What ``opentelemetry-instrumentation`` would bring: ``instrument`` and ``uninstrument``."""
+    BaseInstrumentor: Any = _installed.BaseInstrumentor  # type: ignore[attr-defined]
+except ImportError:
+
+    class _BaseInstrumentor:
+        """The same two verbs, for an install without ``opentelemetry-instrumentation``."""
 
         def instrument(self, **kwargs: Any) -> None:
             """Instrument."""
@@ -32,8 +34,10 @@ except ImportError:  # a base install: the same two verbs without the package
         def _uninstrument(self, **kwargs: Any) -> None:
             raise NotImplementedError
 
+    BaseInstrumentor = _BaseInstrumentor
 
-class ChannelsInstrumentor(BaseInstrumentor):  # type: ignore[misc, unused-ignore]
+
+class ChannelsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     """Instruments Django Channels: ``ChannelsInstrumentor().instrument()``.
 
     ``instrument`` takes ``tracer_provider``, ``meter_provider`` and ``logger_provider`` (the global ones if not
@@ -74,9 +78,8 @@ def prepare() -> None:
 
     It never raises, because an exception here would switch off all other instrumentation too.
     """
-    if not ChannelsInstrumentor().is_instrumented_by_opentelemetry:
-        for problem in problems():
-            tell(f"otel-ws: {problem}")
+    for problem in problems():
+        tell(f"otel-ws: {problem}")
 
 
 def tell(text: str) -> None:

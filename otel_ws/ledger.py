@@ -54,7 +54,7 @@ class Snapshot:
 class _Lease:
     """A shard on loan to one thread; it comes back when the thread ends, with its counts."""
 
-    def __init__(self, cells: memoryview, home: deque[memoryview]) -> None:
+    def __init__(self, cells: memoryview[float], home: deque[memoryview[float]]) -> None:
         self.cells = cells
         self._home = home
 
@@ -75,8 +75,8 @@ class Ledger:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._shards: list[memoryview] = []
-        self._free: deque[memoryview] = deque()
+        self._shards: list[memoryview[float]] = []
+        self._free: deque[memoryview[float]] = deque()
         self._next = 0
         self._series: dict[Metric, dict[Labels, int]] = {}
         self._overflow: dict[Metric, int] = {}
@@ -124,7 +124,9 @@ class Ledger:
         """Every series of a histogram, summed over the shards."""
         width = _width(metric)
         for labels, offset in self._offsets(metric):
-            cells = [sum(column) for column in zip(*(s[offset : offset + width] for s in tuple(self._shards)))]
+            cells = [
+                sum(column) for column in zip(*(s[offset : offset + width] for s in tuple(self._shards)), strict=True)
+            ]
             if cells:
                 yield labels, Distribution(tuple(int(cell) for cell in cells[:-1]), cells[-1])
 

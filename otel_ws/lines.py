@@ -11,6 +11,7 @@ import os
 import threading
 from collections import deque
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from otel_ws.faults import fault
@@ -134,7 +135,7 @@ class JsonLines:
             os.close(self._file)
             self._file = -1
         if self._file >= 0 and "{pid}" in self._pattern and os.fstat(self._file).st_size >= ROTATE_BYTES:
-            os.replace(path, path + ".1")
+            Path(path).replace(path + ".1")
             os.close(self._file)
             self._file = -1
         if self._file < 0:
@@ -144,7 +145,7 @@ class JsonLines:
     def _is_current(self, path: str) -> bool:
         """Whether the open file is still the one at ``path``: log rotation moves it away."""
         try:
-            there = os.stat(path)
+            there = Path(path).stat()
         except FileNotFoundError:
             return False
         here = os.fstat(self._file)

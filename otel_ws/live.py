@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Final, Protocol
 
 from otel_ws.semconv import (
@@ -28,6 +29,7 @@ from otel_ws.semconv import (
 from otel_ws.types import Clock, Labels
 
 BY_ID_LIMIT: Final = 200
+_STATM: Final = Path("/proc/self/statm")
 _AGES: Final = ((300.0, "under_5m"), (1800.0, "5m_30m"), (7200.0, "30m_2h"))
 
 
@@ -118,7 +120,9 @@ class Live:
     def by_id(self) -> Iterator[tuple[str, str, float]]:
         """For ``ws.active_connections.by_id``: the id's name as a label, its value, and the open connections."""
         for key in self._metric_ids:
-            counts = Counter(value for one in list(self._open.values()) for name, value in one.exported_ids() if name == key)
+            counts = Counter(
+                value for one in list(self._open.values()) for name, value in one.exported_ids() if name == key
+            )
             rest = counts.total()
             for value, count in counts.most_common(BY_ID_LIMIT):
                 rest -= count
@@ -151,7 +155,6 @@ def _age(seconds: float) -> str:
 def _memory() -> int:
     """Resident bytes where the platform tells them without another package; 0 elsewhere."""
     try:
-        with open("/proc/self/statm", "rb") as statm:
-            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return int(_STATM.read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return 0

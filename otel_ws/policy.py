@@ -82,7 +82,7 @@ class Policy:
         self._lock = threading.Lock()
 
     # --- declaring --------------------------------------------------------------------------------------
-    def declare_id(self, key: str) -> bool:
+    def declare_id(self, key: object) -> bool:
         """Let ``order.id`` leave as an id, from the URL kwarg or ``set_ids`` name ``order_id``."""
         if not isinstance(key, str) or not _ID_KEY.fullmatch(key):
             return False
@@ -227,9 +227,7 @@ def clear_resource(attributes: Mapping[str, object]) -> dict[str, str]:
     return {
         key: text
         for key, value in attributes.items()
-        if _RESOURCE_KEY.fullmatch(key)
-        and isinstance(text := _exact(value), str)
-        and _RESOURCE_VALUE.fullmatch(text)
+        if _RESOURCE_KEY.fullmatch(key) and isinstance(text := _exact(value), str) and _RESOURCE_VALUE.fullmatch(text)
     }
 
 

@@ -1,33 +1,26 @@
-"""Past-tense verbs in, numbers and records out: the one place that fans a fact out to the writers.
+"""Past-tense verbs in, numbers and records out.
 
-It knows which metric, span and event a fact becomes. It refuses to know ASGI, Channels and the SDK.
+It knows which metric, span and event a fact becomes, and hands them to the parts that ``fanout`` holds. It
+refuses to know ASGI, Channels and the SDK.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
-import random
 import re
 import threading
-import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_ws import faults, semconv
-from otel_ws.ledger import Ledger, Snapshot
-from otel_ws.lines import JsonLines
-from otel_ws.live import Live
+from otel_ws.fanout import VERSION as VERSION
+from otel_ws.fanout import Fanout
+from otel_ws.health import HEALTHY, WINDOW_SECONDS, Health, Reading, evaluate, read
 from otel_ws.policy import Policy
-from otel_ws.semconv import OTHER, Attribute, Event, Metric
+from otel_ws.semconv import OTHER, Attribute
 from otel_ws.settings import Settings, sdk_disabled
-from otel_ws.signals import spans as span_tools
-from otel_ws.signals.events import Events
-from otel_ws.signals.metrics import metrics_for
-from otel_ws.signals.spans import Spans
-from otel_ws.types import Clock, EventRecord, EventWriter, Labels
+from otel_ws.types import Labels
 
 if TYPE_CHECKING:
     from otel_ws.connection import Connection
@@ -35,46 +28,20 @@ if TYPE_CHECKING:
 SLOW: Final = 0.1
 SUMMARY_SECONDS: Final = 300.0
 BROADCAST_FAIL_SECONDS: Final = 10.0
+JUDGE_SECONDS: Final = 5.0
 _WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
-try:
-    VERSION = version("otel-ws")
-except PackageNotFoundError:  # a source tree that was never installed
-    VERSION = "0+unknown"
 
+class Recorder(Fanout):
+    """One process's telemetry: the verbs that doors and applications tell facts with."""
 
-class Recorder:
-    """One process's telemetry: settings, policy, ledger and writers, and the verbs that use them."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        policy: Policy,
-        *,
-        tracer_provider: Any = None,
-        meter_provider: Any = None,
-        logger_provider: Any = None,
-        clock: Clock = time.perf_counter,
-        now_ns: Callable[[], int] = time.time_ns,
-        random_ratio: Callable[[], float] = random.random,
-        new_id: Callable[[], object] = uuid.uuid4,
-    ) -> None:
-        self.settings = settings
-        self.policy = policy
-        self.clock = clock
-        self.now_ns = now_ns
-        self.new_id = new_id
-        policy.declare(semconv.MESSAGE_TYPE, settings.message_types)
-        self.ledger = Ledger()
-        self.live = Live(clock, settings.metric_ids)
-        self.spans = Spans(tracer_provider, VERSION, settings, random_ratio)
-        self.metrics = metrics_for(meter_provider, VERSION)
-        self.metrics.source = self
-        self.writers: tuple[EventWriter, ...] = (Events(logger_provider, VERSION),)
-        if settings.json_log:
-            self.writers += (JsonLines(settings.json_log),)
-        self._summary_at = clock() + SUMMARY_SECONDS
+    def __init__(self, settings: Settings, policy: Policy, **injected: Any) -> None:
+        super().__init__(settings, policy, **injected)
+        self._summary_at = self.clock() + SUMMARY_SECONDS
         self._broadcast_fails: dict[str, tuple[float, int]] = {}
+        self._judged_at = self.clock()
+        self._readings = deque([(self._judged_at, Reading())])
+        self._verdict = HEALTHY
 
     # --- connections ------------------------------------------------------------------------------------
     def connection_accepted(self, connection: Connection) -> None:
@@ -85,9 +52,9 @@ class Recorder:
         user = connection.ids.get(semconv.USER_ID)
         if isinstance(user, str):
             connection.user_key, held, dual = self.live.user_opened(user, connection.transport)
-            self._observe(semconv.USER_CONNECTIONS, (), held)
+            self.observe(semconv.USER_CONNECTIONS, (), held)
         self.live.opened(connection)
-        self._observe(semconv.CONNECTION_SETUP, (*door, "accepted"), setup)
+        self.observe(semconv.CONNECTION_SETUP, (*door, "accepted"), setup)
         self.ledger.add(semconv.CONNECTIONS, self._connection_labels(connection, "connected"))
         self.ledger.add(semconv.ACTIVE, (*door, connection.role_label, connection.scope_type))
         self.spans.finish(
@@ -95,11 +62,7 @@ class Recorder:
             f"connect {connection.route}",
             self.policy.clear(
                 "traces",
-                {
-                    **connection.described(),
-                    semconv.OUTCOME: "accepted",
-                    semconv.SUBPROTOCOL: connection.subprotocol,
-                },
+                {**connection.described(), semconv.OUTCOME: "accepted", semconv.SUBPROTOCOL: connection.subprotocol},
             ),
         )
         self.event(
@@ -122,7 +85,7 @@ class Recorder:
     ) -> None:
         """The connection ended before it was accepted."""
         door = connection.door
-        self._observe(semconv.CONNECTION_SETUP, (*door, "rejected"), self.clock() - connection.opened_at)
+        self.observe(semconv.CONNECTION_SETUP, (*door, "rejected"), self.clock() - connection.opened_at)
         label = self.policy.label
         self.ledger.add(
             semconv.REJECTIONS, (*door, label(semconv.REASON, reason), label(semconv.CLOSE_CODE, close_code))
@@ -133,18 +96,11 @@ class Recorder:
             f"connect {connection.route}",
             self.policy.clear(
                 "traces",
-                {
-                    **connection.described(),
-                    **about,
-                    semconv.OUTCOME: "rejected",
-                    semconv.ERROR_TYPE: error_type,
-                },
+                {**connection.described(), **about, semconv.OUTCOME: "rejected", semconv.ERROR_TYPE: error_type},
             ),
             error_type,
         )
-        self.event(
-            semconv.WS_REJECT, connection, {**about, semconv.ROUTE: connection.route}, connection.connect_span
-        )
+        self.event(semconv.WS_REJECT, connection, {**about, semconv.ROUTE: connection.route}, connection.connect_span)
 
     def connection_closed(self, connection: Connection, close_code: int | None, initiator: str) -> None:
         """An accepted connection ended; called once."""
@@ -155,9 +111,13 @@ class Recorder:
         self.ledger.add(semconv.CONNECTIONS, self._connection_labels(connection, "disconnected"))
         self.ledger.add(semconv.ACTIVE, (*connection.door, connection.role_label, connection.scope_type), -1.0)
         code = self.policy.label(semconv.CLOSE_CODE, close_code)
-        self._observe(semconv.CONNECTION_DURATION, (connection.transport, connection.scope_type, code), duration)
+        self.observe(semconv.CONNECTION_DURATION, (connection.transport, connection.scope_type, code), duration)
         connection.disconnect_span = self.spans.disconnect(connection.connect_span)
-        about = {semconv.CLOSE_CODE: close_code, semconv.INITIATOR: initiator, semconv.DURATION: duration}
+        about: dict[Attribute, object] = {
+            semconv.CLOSE_CODE: close_code,
+            semconv.INITIATOR: initiator,
+            semconv.DURATION: duration,
+        }
         connection.disconnect_about = about
         self.event(
             semconv.WS_DISCONNECT,
@@ -186,20 +146,20 @@ class Recorder:
     # --- messages ---------------------------------------------------------------------------------------
     def message_received(self, connection: Connection, size: int, waited: float, backlog: float) -> None:
         """A client's message was handed to us, ``waited`` seconds after we asked."""
-        self._observe(semconv.MESSAGE_SIZE, (*connection.door, "receive"), size)
+        self.observe(semconv.MESSAGE_SIZE, (*connection.door, "receive"), size)
         if waited < backlog:
             self.ledger.add(semconv.BACKLOGGED, connection.door)
 
     def message_waited(self, connection: Connection, seconds: float) -> None:
         """Its handler begins, so long after it was handed to us."""
-        self._observe(semconv.MESSAGE_WAIT, connection.door, seconds)
+        self.observe(semconv.MESSAGE_WAIT, connection.door, seconds)
 
     def message_handled(
         self, connection: Connection, message_type: str, status: str, seconds: float, size: int, sampled: bool
     ) -> None:
         """The handler of a client's message ended."""
         self.ledger.add(semconv.MESSAGES, (*connection.door, message_type, status))
-        self._observe(semconv.MESSAGE_LATENCY, (*connection.door, message_type), seconds)
+        self.observe(semconv.MESSAGE_LATENCY, (*connection.door, message_type), seconds)
         wanted = self.settings.message_events
         if wanted == "off":
             return
@@ -230,9 +190,9 @@ class Recorder:
         """The server took a message for the client, or refused it."""
         status = "success" if error_type is None else "error"
         self.ledger.add(semconv.MESSAGES_SENT, (*connection.door, status))
-        self._observe(semconv.SEND_DURATION, connection.door, seconds)
+        self.observe(semconv.SEND_DURATION, connection.door, seconds)
         if error_type is None:
-            self._observe(semconv.MESSAGE_SIZE, (*connection.door, "transmit"), size)
+            self.observe(semconv.MESSAGE_SIZE, (*connection.door, "transmit"), size)
         wanted = self.settings.send_spans
         if wanted == "all" or (wanted == "slow" and seconds > SLOW):
             raw = {
@@ -286,7 +246,7 @@ class Recorder:
     def ping_measured(self, connection: Connection | None, seconds: float) -> None:
         """The application measured a heartbeat's round trip."""
         door = (OTHER, "websocket") if connection is None else connection.door
-        self._observe(semconv.PING_DURATION, door, seconds)
+        self.observe(semconv.PING_DURATION, door, seconds)
 
     def broadcast_sent(
         self, connection: Connection | None, template: str, recipients: int | None, seconds: float, error: str | None
@@ -294,9 +254,9 @@ class Recorder:
         """A message was given to the channel layer for a group, or could not be."""
         group = self.policy.label(semconv.TEMPLATE, template)
         self.ledger.add(semconv.BROADCASTS, (group, "sent" if error is None else "failed"))
-        self._observe(semconv.BROADCAST_DURATION, (group,), seconds)
+        self.observe(semconv.BROADCAST_DURATION, (group,), seconds)
         if recipients is not None:
-            self._observe(semconv.BROADCAST_RECIPIENTS, (group,), recipients)
+            self.observe(semconv.BROADCAST_RECIPIENTS, (group,), recipients)
         if error is not None:
             now = self.clock()
             told_at, held_back = self._broadcast_fails.get(group, (-BROADCAST_FAIL_SECONDS, 0))
@@ -308,12 +268,39 @@ class Recorder:
             about = {semconv.TEMPLATE: group, semconv.REASON: reason, semconv.COUNT: held_back + 1}
             self.event(semconv.WS_BROADCAST_FAIL, connection, about)
 
+    # --- by the clock -----------------------------------------------------------------------------------
     def loop_lagged(self, seconds: float) -> None:
-        """The event loop ran a timer so late."""
-        self._observe(semconv.LOOP_LAG, (), seconds)
-        if self.clock() >= self._summary_at:
-            self._summary_at = self.clock() + SUMMARY_SECONDS
+        """The event loop ran a timer so late; called about once a second while connections are open."""
+        self.observe(semconv.LOOP_LAG, (), seconds)
+        now = self.clock()
+        if now >= self._summary_at:
+            self._summary_at = now + SUMMARY_SECONDS
             self.summarise()
+        if now >= self._judged_at + JUDGE_SECONDS:
+            self._judged_at = now
+            self._judge(now)
+
+    def health(self) -> Health:
+        """The verdict on this process now, over the last minute."""
+        return evaluate(read(self.snapshot()), self._readings[0][1])
+
+    def _judge(self, now: float) -> None:
+        reading = read(self.snapshot())
+        verdict = evaluate(reading, self._readings[0][1])
+        self._readings.append((now, reading))
+        while len(self._readings) > 1 and self._readings[1][0] <= now - WINDOW_SECONDS:
+            self._readings.popleft()
+        if verdict.status != self._verdict:
+            self._verdict = verdict.status
+            about: dict[Attribute, object] = {semconv.STATUS: verdict.status}
+            if verdict.findings:
+                worst = verdict.findings[0]
+                about |= {
+                    semconv.RULE: worst.rule,
+                    semconv.VALUE: worst.value,
+                    semconv.THRESHOLD: worst.threshold,
+                }
+            self.event(semconv.WS_HEALTH, None, about)
 
     def summarise(self) -> None:
         """Tell the totals since start as one event."""
@@ -327,69 +314,6 @@ class Recorder:
             semconv.TOTAL_ERRORS: int(now.total(semconv.ERRORS)),
         }
         self.event(semconv.WS_SUMMARY, None, about)
-
-    # --- writing ----------------------------------------------------------------------------------------
-    def event(
-        self,
-        event: Event,
-        connection: Connection | None,
-        raw: Mapping[Attribute, object],
-        span: Any = None,
-    ) -> None:
-        """Clear an event and hand it to every writer; it belongs to ``span``, or to the current one."""
-        values = self.policy.clear("logs", {**(connection.ids if connection is not None else {}), **raw})
-        trace_id, span_id = span_tools.current_ids(span)
-        record = EventRecord(event, self.now_ns(), values, trace_id, span_id, span_tools.in_context(span))
-        for writer in self.writers:
-            try:
-                writer.write(record)
-            except Exception as exc:
-                faults.fault("events", exc)
-
-    def _observe(self, metric: Metric, labels: Labels, value: float) -> None:
-        self.ledger.observe(metric, labels, value)
-        self.metrics.observe(metric, labels, value)
-
-    # --- reading ----------------------------------------------------------------------------------------
-    def read(self, metric: Metric) -> Iterable[tuple[Labels, float]]:
-        """Every series of a counter or gauge, wherever it is kept."""
-        if metric is semconv.REDACTIONS:
-            return [(key, float(count)) for key, count in self.policy.redactions().items()]
-        if metric is semconv.TELEMETRY_ERRORS:
-            return [((place,), float(count)) for place, count in faults.snapshot().items()]
-        return self.live.read(metric) if metric.live else self.ledger.read(metric)
-
-    def by_id(self) -> Iterator[tuple[str, str, float]]:
-        """Open connections by the ids that the operator chose."""
-        return self.live.by_id()
-
-    def snapshot(self) -> Snapshot:
-        """All numbers at this moment, live ones included."""
-        now = self.ledger.snapshot()
-        for metric in semconv.METRICS:
-            if metric.live and metric is not semconv.ACTIVE_BY_ID:
-                now.values[metric] = dict(self.read(metric))
-        return now
-
-    def flush(self) -> None:
-        """Hand over what our own writers hold."""
-        for writer in self.writers:
-            writer.flush()
-
-    def close(self) -> None:
-        """Stop: instruments fall silent, lines are written out."""
-        if self.metrics.source is self:
-            self.metrics.source = None
-        for writer in self.writers:
-            writer.close()
-
-    def after_fork(self) -> None:
-        """In a forked child: what was counted and who is connected is the parent's."""
-        self.ledger.clear()
-        self.live.clear()
-        for writer in self.writers:
-            if isinstance(writer, JsonLines):
-                writer.after_fork()
 
 
 def _transport(connection: Connection | None) -> str:

@@ -57,7 +57,7 @@ def starlette_route(scope: Scope, root_path: str) -> str | None:
 def _is_unloaded(user: object) -> bool:
     """Whether this is a lazy object (Django's, Channels') around its empty marker, a bare ``object()``."""
     held = getattr(user, "__dict__", None)
-    if not isinstance(held, dict) or "_wrapped" not in held and not hasattr(type(user), "_wrapped"):
+    if not isinstance(held, dict) or ("_wrapped" not in held and not hasattr(type(user), "_wrapped")):
         return False
     wrapped = held.get("_wrapped")
     return wrapped is None or type(wrapped) is object

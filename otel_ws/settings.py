@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from otel_ws.types import Resolver, Scope
@@ -82,17 +83,17 @@ def _ids(raw: Any) -> tuple[str, ...]:
 
 def _key(raw: Any) -> str:
     (name,) = _names([raw])
-    return name
+    return str(name)
 
 
 def _log_target(raw: Any) -> str:
-    text = os.fspath(raw).strip()
+    text = str(os.fspath(raw)).strip()
     if text == "stdout" or not text:
         return text
     if text in {"stderr", "-"} or text.endswith("/"):
         raise ValueError
-    folder = os.path.dirname(os.path.abspath(text))
-    if not os.path.isdir(folder) or not os.access(folder, os.W_OK) or os.path.isdir(text):
+    folder = Path(text).absolute().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK) or Path(text).is_dir():
         raise ValueError
     return text
 
@@ -183,22 +184,20 @@ class Settings:
         "a comma-separated list of ids that end in .id, never user.id",
         "Ids by which `ws.active_connections.by_id` is broken down, for example `tournament.id`; at most 200 values.",
     )
-    message_type_key: str = _setting(
-        "type", _key, "a name", "The key of a decoded JSON message that holds its type."
-    )
+    message_type_key: str = _setting("type", _key, "a name", "The key of a decoded JSON message that holds its type.")
     message_types: tuple[str, ...] = _setting(
         (),
         _names,
         "a comma-separated list of names",
         "Message types that may be told apart, beside those that consumers and `declare()` name. Others are `unknown`.",
     )
-    user_id_resolver: Resolver | None = _setting(
+    user_id_resolver: Resolver | None = _setting(  # noqa: RUF009 - a dataclass field
         None,
         _resolver,
         "module:function, or a callable that takes the scope",
         "Where the user's id comes from, instead of the `pk` of `scope['user']`.",
     )
-    role_resolver: Resolver | None = _setting(
+    role_resolver: Resolver | None = _setting(  # noqa: RUF009 - a dataclass field
         None,
         _resolver,
         "module:function, or a callable that takes the scope",
@@ -207,10 +206,7 @@ class Settings:
 
     @classmethod
     def load(
-        cls,
-        environ: Mapping[str, str] | None = None,
-        django: Mapping[str, Any] | None = None,
-        **arguments: Any,
+        cls, environ: Mapping[str, str] | None = None, django: Mapping[str, Any] | None = None, **arguments: Any
     ) -> Settings:
         """Read the settings: argument over environment over Django's ``OTEL_WS`` over default.
 

@@ -50,7 +50,7 @@ class Telemetry:
 
     def __init__(self, sampler: Sampler | None, settings: Settings, **injected: Any) -> None:
         self._spans = InMemorySpanExporter()
-        self._records = InMemoryLogRecordExporter()
+        self._records = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
         self._reader = InMemoryMetricReader()
         self.tracer_provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
         self.tracer_provider.add_span_processor(SimpleSpanProcessor(self._spans))
@@ -81,24 +81,27 @@ class Telemetry:
 
     def events(self, name: str | None = None) -> list[EventSeen]:
         """Events in order, all or those of one name."""
-        seen = [
-            EventSeen(
-                str(data.log_record.event_name),
-                dict(data.log_record.attributes or {}),
-                str(data.log_record.severity_text),
-                data.log_record.body,
-                data.log_record.trace_id or 0,
-                data.log_record.span_id or 0,
+        seen = []
+        for data in self._records.get_finished_logs():
+            record = data.log_record
+            attributes = dict(record.attributes) if record.attributes is not None else {}
+            seen.append(
+                EventSeen(
+                    str(record.event_name),
+                    attributes,
+                    str(record.severity_text),
+                    record.body,
+                    record.trace_id or 0,
+                    record.span_id or 0,
+                )
             )
-            for data in self._records.get_finished_logs()
-        ]
         return [event for event in seen if name in (None, event.name)]
 
     def points(self, name: str) -> dict[tuple[tuple[str, Any], ...], Any]:
         """The points of a metric: sorted attributes to value, or to count for a histogram."""
         data = self._reader.get_metrics_data()
         return {
-            tuple(sorted(point.attributes.items())): getattr(point, "value", None)
+            tuple(sorted((point.attributes or {}).items())): getattr(point, "value", None)
             if hasattr(point, "value")
             else point.count
             for resource in (data.resource_metrics if data else [])
@@ -111,11 +114,13 @@ class Telemetry:
     def value(self, name: str, **attributes: Any) -> float:
         """The sum of a metric's points whose attributes include these."""
         wanted = set(attributes.items())
-        return sum(value for key, value in self.points(name).items() if wanted <= set(key))
+        return float(sum(value for key, value in self.points(name).items() if wanted <= set(key)))
 
 
 @contextmanager
-def capture(*, sampler: Sampler | None = None, injected: dict[str, Any] | None = None, **settings: Any) -> Iterator[Telemetry]:
+def capture(
+    *, sampler: Sampler | None = None, injected: dict[str, Any] | None = None, **settings: Any
+) -> Iterator[Telemetry]:
     """Record into memory for the length of the block, with Channels instrumented if it is installed.
 
     ``settings`` are those of otel-ws; the environment is not read. ``injected`` takes ``clock``, ``now_ns``,

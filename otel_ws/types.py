@@ -5,7 +5,7 @@ Knows types only. ``Message`` and ``Scope`` stay open mappings, as the ASGI spec
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, NewType, Protocol
 

@@ -27,12 +27,12 @@ def observed_call(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
     """``AsyncConsumer.__call__`` that joins the connection, or opens it where no middleware has."""
 
     @functools.wraps(original)
-    async def __call__(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:
+    async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:
         if scope.get("type") != "websocket":
             return await original(self, scope, receive, send)
         return await observe(functools.partial(_join, original, self), scope, receive, send)
 
-    return __call__
+    return call
 
 
 async def _join(

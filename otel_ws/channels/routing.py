@@ -30,24 +30,24 @@ def observed_protocols(original: Callable[..., Awaitable[Any]]) -> Callable[...,
     """``ProtocolTypeRouter.__call__`` that opens the connection where no middleware has."""
 
     @functools.wraps(original)
-    async def __call__(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:
+    async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:
         if scope.get("type") != "websocket":
             return await original(self, scope, receive, send)
         return await observe(functools.partial(original, self), scope, receive, send)
 
-    return __call__
+    return call
 
 
 def observed_urls(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     """``URLRouter.__call__`` that records the template of the route that matched."""
 
     @functools.wraps(original)
-    async def __call__(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:
+    async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:
         if scope.get("type") != "websocket":
             return await original(self, scope, receive, send)
         return await observe(functools.partial(_route, original, self), scope, receive, send)
 
-    return __call__
+    return call
 
 
 async def _route(

@@ -119,7 +119,9 @@ def _exporters(signal: str) -> list[tuple[str, Any]]:
             continue
         published = entry_points(group=f"opentelemetry_{signal}_exporter", name=_published(name, signal))
         if not published:
-            known = sorted({"none", "otlp", *(one.name for one in entry_points(group=f"opentelemetry_{signal}_exporter"))})
+            known = sorted(
+                {"none", "otlp", *(one.name for one in entry_points(group=f"opentelemetry_{signal}_exporter"))}
+            )
             raise SystemExit(
                 f"otel-ws cannot start:\n  {variable}={name!r} is not an exporter that is installed; "
                 f"there are: {', '.join(known)}. pip install 'otel-ws[sdk]' brings OTLP and Prometheus."

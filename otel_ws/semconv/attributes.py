@@ -94,11 +94,7 @@ SENDS: Final = _number("ws.send.count", "send_count", "Messages sent while the m
 SEND_LONGEST: Final = _number("ws.send.longest", "send_longest_ms", "Seconds of the slowest of those sends.")
 COUNT: Final = _number("ws.count", "count", "How many the event stands for.")
 DUAL: Final = Attribute(
-    "ws.connection.dual",
-    None,
-    "is_dual_connection",
-    Kind.FLAG,
-    "Whether the user is now connected by both transports.",
+    "ws.connection.dual", None, "is_dual_connection", Kind.FLAG, "Whether the user is now connected by both transports."
 )
 DIRECTION: Final = Attribute(
     "network.io.direction",

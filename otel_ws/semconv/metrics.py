@@ -67,9 +67,7 @@ MESSAGES: Final = Metric(
 )
 MESSAGES_SENT: Final = Metric("ws.messages.sent", _C, "{message}", (*_DOOR, OUTCOME), "To clients.")
 MESSAGE_LATENCY: Final = Metric("ws.message.latency", _H, "s", (*_DOOR, MESSAGE_TYPE), "Time in the handler.", _FAST)
-MESSAGE_WAIT: Final = Metric(
-    "ws.message.wait", _H, "s", _DOOR, "From handed to us until its handler began.", _FAST
-)
+MESSAGE_WAIT: Final = Metric("ws.message.wait", _H, "s", _DOOR, "From handed to us until its handler began.", _FAST)
 BACKLOGGED: Final = Metric(
     "ws.message.backlogged", _C, "{message}", _DOOR, "Messages that were already queued when they were asked for."
 )

@@ -35,7 +35,7 @@ from otel_ws.settings import Settings
 from otel_ws.types import Cleared
 
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
-Headers = Iterable[tuple[bytes, bytes]]
+Headers = Iterable[tuple[object, object]]
 
 
 class Spans:
@@ -169,8 +169,9 @@ def _fresh(bits: int) -> int:
 
 def _handshake(headers: Headers) -> SpanContext | None:
     """The ids of a handshake's ``traceparent``, without the tracestate that came with it."""
-    carrier = {"traceparent": value.decode("latin-1") for name, value in headers if name.lower() == b"traceparent"}
-    if not carrier:
+    said = [value for name, value in headers if isinstance(name, bytes) and name.lower() == b"traceparent"]
+    if len(said) != 1 or not isinstance(said[0], bytes):
         return None
+    carrier = {"traceparent": said[0].decode("latin-1")}
     found = get_current_span(_PROPAGATOR.extract(carrier, Context())).get_span_context()
     return SpanContext(found.trace_id, found.span_id, True, found.trace_flags) if found.is_valid else None
