@@ -34,7 +34,10 @@ def _harmless(verb: Callable[P, None]) -> Callable[P, None]:
             raise
         except Exception as exc:
             if isinstance(exc, TypeError) and not _fits(verb, args, kwargs):
-                misuse(f"call.{name}", f"otel_ws.{name}() was called with arguments that it does not take.")
+                misuse(
+                    f"call.{name}",
+                    f"otel_ws.{name}() was called with arguments that it does not take.",
+                )
             else:
                 fault(f"api.{name}", exc)
 
@@ -53,7 +56,10 @@ def _connection(verb: str) -> Connection | None:
     connection = current.get()
     if connection is None or connection.recorder is not recorders.active():
         if recorders.active() is not None:
-            misuse(f"outside.{verb}", f"otel_ws.{verb}() was called outside a WebSocket connection; it did nothing.")
+            misuse(
+                f"outside.{verb}",
+                f"otel_ws.{verb}() was called outside a WebSocket connection; it did nothing.",
+            )
         return None
     return connection
 
@@ -118,9 +124,15 @@ def record_error(exc: BaseException, *, category: str | None = None, severity: s
         misuse("record_error", "otel_ws.record_error() takes an exception; it did nothing.")
         return
     if category is not None and category not in semconv.ERROR_CATEGORY.choices:
-        misuse("category", f"otel_ws.record_error(category=) is one of {', '.join(semconv.ERROR_CATEGORY.choices)}.")
+        misuse(
+            "category",
+            f"otel_ws.record_error(category=) is one of {', '.join(semconv.ERROR_CATEGORY.choices)}.",
+        )
     if severity not in semconv.ERROR_SEVERITY.choices:
-        misuse("severity", f"otel_ws.record_error(severity=) is one of {', '.join(semconv.ERROR_SEVERITY.choices)}.")
+        misuse(
+            "severity",
+            f"otel_ws.record_error(severity=) is one of {', '.join(semconv.ERROR_SEVERITY.choices)}.",
+        )
     connection = _inside()
     if connection is None:
         active.error_raised(None, type(exc).__name__, category or "system", severity, None)
@@ -147,7 +159,10 @@ def record_ping(seconds: float) -> None:
     if active is None:
         return
     if number is None or number < 0:
-        misuse("record_ping", "otel_ws.record_ping() takes seconds, a number that is not negative; it did nothing.")
+        misuse(
+            "record_ping",
+            "otel_ws.record_ping() takes seconds, a number that is not negative; it did nothing.",
+        )
         return
     active.ping_measured(_inside(), number)
 
@@ -167,7 +182,10 @@ def set_role(role: str) -> None:
     if connection is None:
         return
     if not recorders.vocabulary.is_declared(semconv.ROLE, role):
-        misuse("set_role", "otel_ws.set_role(): that role is not declared; add it with otel_ws.declare(roles=[…]).")
+        misuse(
+            "set_role",
+            "otel_ws.set_role(): that role is not declared; add it with otel_ws.declare(roles=[…]).",
+        )
     connection.set_role(role)
 
 
@@ -183,7 +201,10 @@ def set_ids(**ids: object) -> None:
     known = recorders.vocabulary.ids
     for name in ids:
         if name not in known or name == semconv.CONNECTION_ID.field:
-            misuse(f"set_ids.{name}", "otel_ws.set_ids(): an id is not declared; add it with otel_ws.declare(id='…').")
+            misuse(
+                f"set_ids.{name}",
+                "otel_ws.set_ids(): an id is not declared; add it with otel_ws.declare(id='…').",
+            )
             recorders.vocabulary.undeclared("logs")
     connection.set_ids(
         {known[name]: value for name, value in ids.items() if name in known and name != semconv.CONNECTION_ID.field}
@@ -246,14 +267,22 @@ def broadcast(template: str, recipients: int | None = None) -> Iterator[None]:
 
 
 def _broadcast_ended(
-    active: Recorder | None, template: str, recipients: int | None, started_at: float, error: str | None
+    active: Recorder | None,
+    template: str,
+    recipients: int | None,
+    started_at: float,
+    error: str | None,
 ) -> None:
     if active is None:
         return
     try:
         count = _number(recipients)
         active.broadcast_sent(
-            _inside(), template, None if count is None else int(count), active.clock() - started_at, error
+            _inside(),
+            template,
+            None if count is None else int(count),
+            active.clock() - started_at,
+            error,
         )
     except Exception as exc:
         fault("api.broadcast", exc)
@@ -280,7 +309,14 @@ def get_metrics_snapshot() -> dict[str, dict[tuple[str, ...], Any]]:
             rows[key] = int(whole) if float(whole).is_integer() else whole
         for labels, distribution in now.distributions.get(metric, {}).items():
             key = tuple(labels[place] for place in kept)
-            row = rows.setdefault(key, {"buckets": dict.fromkeys((*metric.bounds, "+Inf"), 0), "sum": 0.0, "count": 0})
+            row = rows.setdefault(
+                key,
+                {
+                    "buckets": dict.fromkeys((*metric.bounds, "+Inf"), 0),
+                    "sum": 0.0,
+                    "count": 0,
+                },
+            )
             below = 0
             for bound, count in zip(row["buckets"], distribution.buckets, strict=True):
                 below += count

@@ -90,25 +90,25 @@ class _Conversation:
 
     async def receive(self) -> Message:
         connection = self.connection
+        asked_at = 0.0
         try:
             if self._handling is not None:
                 self._plain_ended(None)
-            asked_at = connection.recorder.clock()
+            asked_at = connection.clock()
         except Exception as exc:
             fault("receive", exc)
-            asked_at = 0.0
         message = await self._receive()
         try:
             connection.received(message, asked_at)
             if connection.plain and message.get("type") == "websocket.receive":
-                self._plain_began(message)
+                self._plain_began()
         except Exception as exc:
             fault("receive", exc)
         return message
 
     async def send(self, message: Message) -> None:
         connection = self.connection
-        started_at = None
+        started_at = 0.0
         try:
             started_at = connection.sending(message)
         except Exception as exc:
@@ -116,13 +116,14 @@ class _Conversation:
         try:
             await self._send(message)
         except BaseException as exc:
-            self._sent(message, started_at, exc)
+            self._refused(message, started_at, exc)
             raise
-        self._sent(message, started_at, None)
+        try:
+            connection.sent(message, started_at)
+        except Exception as exc:
+            fault("send", exc)
 
-    def _sent(self, message: Message, started_at: float | None, raised: BaseException | None) -> None:
-        if started_at is None:
-            return
+    def _refused(self, message: Message, started_at: float, raised: BaseException) -> None:
         try:
             self.connection.sent(message, started_at, raised)
         except Exception as exc:
@@ -139,17 +140,23 @@ class _Conversation:
 
     # A plain ASGI application has no dispatch: its message lasts until it asks for the next one. The span is made
     # current only in the task that runs the application; anywhere else it would not reach the handler.
-    def _plain_began(self, message: Message) -> None:
+    def _plain_began(self) -> None:
         self._handling = Handling(self.connection, "websocket.receive", None, True)
-        if _task() is self._task and self._task is not None:
+        if self._is_own_task():
             span_tools.attach(self._handling.span)
 
     def _plain_ended(self, raised: BaseException | None) -> None:
         handling, self._handling = self._handling, None
-        if handling is not None:
-            handling.end(raised)
-        if _task() is self._task and self._task is not None:
-            span_tools.attach(None)
+        try:
+            if handling is not None:
+                handling.end(raised)
+            if self._is_own_task():
+                span_tools.attach(None)
+        except Exception as exc:
+            fault("receive", exc)
+
+    def _is_own_task(self) -> bool:
+        return self._task is not None and _task() is self._task
 
 
 def _task() -> object:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from otel_ws import scope as scopes
 from otel_ws import semconv
+from otel_ws.policy import NOTHING
 from otel_ws.recorder import Recorder
 from otel_ws.semconv import OTHER, Attribute, Kind
-from otel_ws.types import Cleared, Message, Scope
+from otel_ws.types import Cleared, Labels, Message, Scope
 
 if TYPE_CHECKING:
     from otel_ws.handling import Handling
@@ -41,17 +42,23 @@ class State(Enum):
     ENDED = "ended"
 
 
+_ENDED: Final = State.ENDED
+
+
 class Connection:
     """The state of one connection and the verbs that move it. Nothing here raises for what a peer sends."""
 
     __slots__ = (
+        "_described",
         "_pending_sends",
         "_pending_since",
+        "_seen",
         "_told",
         "accepted_at",
+        "clock",
         "connect_span",
+        "connected_labels",
         "connected_role",
-        "connection_id",
         "consumer",
         "disconnect_about",
         "disconnect_span",
@@ -63,7 +70,6 @@ class Connection:
         "last_message_span",
         "last_send_bad",
         "longest_send",
-        "message_types",
         "opened_at",
         "plain",
         "reason",
@@ -82,6 +88,7 @@ class Connection:
         "sends",
         "state",
         "subprotocol",
+        "tally",
         "transport",
         "unrouted",
         "user_key",
@@ -92,23 +99,26 @@ class Connection:
         self.transport = transport
         self.scope: Scope | None = scope
         self.state = State.CONNECTING
+        self.clock = recorder.clock
         self.opened_at = self.accepted_at = recorder.clock()
-        self.connection_id = str(recorder.new_id())
-        self.ids = Cleared({semconv.CONNECTION_ID: self.connection_id})
+        self.ids = recorder.policy.known(NOTHING, {semconv.CONNECTION_ID: str(recorder.new_id())})
         self.root_path = str(scope.get("root_path") or "").rstrip("/")
         self.route = OTHER
         self.route_parts: list[str] = []
         self.router_depth = 0
         self.unrouted = False
         self.door = (OTHER, transport)
+        self.tally = recorder.tally(self.door)
+        self._described: Cleared | None = None
+        self._seen: object = None
         self.role: object = None
+        self.connected_labels: Labels = ()
         self.connected_role: object = None
         self.role_label = OTHER
         self.scope_type = "global"
         self.subprotocol: object = None
         self.reason: str | None = None
         self.consumer: object = None
-        self.message_types: frozenset[str] = frozenset()
         self.user_key: bytes | None = None
         self.connect_span: Any = recorder.spans.connect(scope.get("headers") or ())
         self.disconnect_span: Any = None
@@ -136,10 +146,7 @@ class Connection:
             self.scope = scope
             if consumer is not None:
                 self.plain = False
-                self.consumer = type(consumer).__name__
-                declared = getattr(consumer, "message_types", ())
-                self.message_types = frozenset(declared if isinstance(declared, Iterable) else ())
-                self.recorder.policy.declare(semconv.MESSAGE_TYPE, self.message_types)
+                self.consumer = self.recorder.consumer_met(type(consumer))
             self.identify()
         return outermost
 
@@ -150,14 +157,23 @@ class Connection:
         settings, policy = self.recorder.settings, self.recorder.policy
         values = scopes.url_values(self.scope)
         found = {policy.ids[name]: value for name, value in values.items() if name in policy.ids}
-        found[semconv.USER_ID] = scopes.user_id(self.scope, settings) or found.get(semconv.USER_ID)
-        self.ids = Cleared({**self.ids, **policy.clear("logs", found)})
+        user = scopes.user_id(self.scope, settings)
+        if user is not None:
+            found[semconv.USER_ID] = user
+        role = scopes.role(self.scope, settings) if self.role is None else self.role
+        seen = (found, role, *self.route_parts)
+        if seen == self._seen:
+            return
+        self._seen = seen
+        self.ids = policy.known(self.ids, policy.clear("logs", found))
         self.scope_type = scopes.scope_type(values)
-        if self.role is None:
-            self.role = scopes.role(self.scope, settings)
-            self.role_label = policy.label(semconv.ROLE, self.role)
+        if role is not self.role:
+            self.role = role
+            self.role_label = policy.label(semconv.ROLE, role)
         self.route = self._route()
         self.door = (policy.label(semconv.ROUTE, self.route), self.transport)
+        self.tally = self.recorder.tally(self.door)
+        self._described = None
 
     def _route(self) -> str:
         if self.scope is None:
@@ -179,13 +195,15 @@ class Connection:
         """The application says what the user's role is now."""
         before = self.role_label
         self.role = role
+        self._described = None
         self.role_label = self.recorder.policy.label(semconv.ROLE, role)
         if self.state is State.OPEN and self.role_label != before:
             self.recorder.role_changed(self, before)
 
     def set_ids(self, ids: dict[Attribute, object]) -> None:
         """The application says what the connection is about."""
-        self.ids = Cleared({**self.ids, **self.recorder.policy.clear("logs", ids)})
+        self.ids = self.recorder.policy.known(self.ids, self.recorder.policy.clear("logs", ids))
+        self._described = None
 
     def described(self) -> dict[Attribute, object]:
         """What every span of this connection says."""
@@ -198,6 +216,12 @@ class Connection:
             semconv.CONSUMER: self.consumer,
         }
 
+    def described_cleared(self) -> Cleared:
+        """The same, cleared: once for as long as it stays the same."""
+        if self._described is None:
+            self._described = self.recorder.policy.clear("traces", self.described())
+        return self._described
+
     def exported_ids(self) -> Iterable[tuple[str, str]]:
         """Key and cleared value of each id."""
         return [(attribute.key, str(value)) for attribute, value in self.ids.items() if attribute.kind is Kind.ID]
@@ -207,10 +231,12 @@ class Connection:
         """``receive`` returned a message that was asked for at ``asked_at``."""
         kind = message.get("type")
         if kind == "websocket.receive":
-            now = self.recorder.clock()
-            self.received_at = now
-            self.received_size = size_of(message)
-            self.recorder.message_received(self, self.received_size, now - asked_at, BACKLOG_SECONDS)
+            self.received_at = now = self.clock()
+            self.received_size = size = size_of(message)
+            was_queued = now - asked_at < BACKLOG_SECONDS
+            self.tally.received(size, was_queued)
+            if self.recorder.by_api:
+                self.recorder.by_api_observe(semconv.MESSAGE_SIZE, (*self.door, "receive"), size)
         elif kind == "websocket.disconnect":
             code = message.get("code")
             self.disconnected(code if type(code) is int else None)
@@ -220,12 +246,15 @@ class Connection:
         if self.state is State.CONNECTING:
             self._rejected(self.reason or "CLIENT_GONE", code)
         elif self.state is State.OPEN:
-            self._closed(code, "lost" if code == 1006 else "server" if code in SERVER_CODES else "client")
+            self._closed(
+                code,
+                "lost" if code == 1006 else "server" if code in SERVER_CODES else "client",
+            )
 
     # --- to the client ----------------------------------------------------------------------------------
     def sending(self, message: Message) -> float:
         """A message is about to be sent; returns the moment, to be handed to ``sent``."""
-        now = self.recorder.clock()
+        now = self.clock()
         if self._pending_sends == 0:
             self._pending_since = now
         self._pending_sends += 1
@@ -233,20 +262,25 @@ class Connection:
 
     def sent(self, message: Message, started_at: float, exc: BaseException | None = None) -> None:
         """The server took the message, or raised ``exc``."""
-        now = self.recorder.clock()
+        seconds = self.clock() - started_at
         self._pending_sends -= 1
-        if self._pending_sends:
-            self._pending_since = now
-        seconds = now - started_at
         kind = message.get("type")
         if kind == "websocket.send":
-            ended = self.state is State.ENDED
-            error = type(exc).__name__ if exc is not None else "SendAfterClose" if ended else None
+            error: str | None = None
+            if exc is not None:
+                error = type(exc).__name__
+            elif self.state is _ENDED:
+                error = "SendAfterClose"
             self.sends += 1
-            self.longest_send = max(self.longest_send, seconds)
+            if seconds > self.longest_send:
+                self.longest_send = seconds
             self.last_send_bad = error is not None or seconds > STALLED_SECONDS
-            start_ns = self.recorder.now_ns() - int(seconds * 1e9)
-            self.recorder.message_sent(self, size_of(message), seconds, start_ns, error)
+            size = size_of(message)
+            self.tally.sent(size, seconds, error is not None)
+            if self.recorder.tells_sends:
+                self.recorder.message_sent(self, size, seconds, error)
+            if exc is None:
+                return
         if exc is not None:
             self.send_failed = exc
         elif kind == "websocket.accept":
@@ -329,13 +363,23 @@ class Connection:
 
     # --- errors and health --------------------------------------------------------------------------------------
     def tell_error(
-        self, exc: BaseException, handler: str | None, category: str | None = None, severity: str | None = None
+        self,
+        exc: BaseException,
+        handler: str | None,
+        category: str | None = None,
+        severity: str | None = None,
     ) -> None:
         """Tell an error once, however often it passes by on its way out."""
         if exc is self._told:
             return
         self._told = exc
-        self.recorder.error_raised(self, type(exc).__name__, category or category_of(exc), severity or "high", handler)
+        self.recorder.error_raised(
+            self,
+            type(exc).__name__,
+            category or category_of(exc),
+            severity or "high",
+            handler,
+        )
 
     def heartbeat_seen(self) -> None:
         """The client's declared heartbeat arrived."""
@@ -354,10 +398,10 @@ class Connection:
 def size_of(message: Message) -> int:
     """Bytes of a message; hypercorn sends both keys, one of them ``None``."""
     text = message.get("text")
-    if isinstance(text, str):
-        return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-    data = message.get("bytes")
-    return len(data) if data is not None else 0
+    if text is None:
+        data = message.get("bytes")
+        return len(data) if data is not None else 0
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def category_of(exc: BaseException) -> str:
@@ -367,6 +411,9 @@ def category_of(exc: BaseException) -> str:
     if isinstance(exc, PermissionError):
         return "authentication"
     # A JSON decoder's and a text decoder's errors are both about what the client sent.
-    if isinstance(exc, ValueError) and type(exc).__name__ in {"JSONDecodeError", "UnicodeDecodeError"}:
+    if isinstance(exc, ValueError) and type(exc).__name__ in {
+        "JSONDecodeError",
+        "UnicodeDecodeError",
+    }:
         return "validation"
     return "system"

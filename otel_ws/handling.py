@@ -5,13 +5,16 @@ Sans-I/O like ``connection``: a door says when it begins and ends, in one corout
 
 from __future__ import annotations
 
-from contextvars import Token
+from contextvars import ContextVar, Token
 from typing import Any
 
 from otel_ws import semconv
 from otel_ws.connection import Connection
 from otel_ws.semconv import UNKNOWN
 from otel_ws.signals import spans as span_tools
+
+# In whose contexts the connect span was put aside for good.
+_freed: ContextVar[Connection | None] = ContextVar("otel_ws_freed", default=None)
 
 
 class Handling:
@@ -29,97 +32,122 @@ class Handling:
         "outermost",
         "span",
         "status",
-    )  # fmt: skip
+    )
 
-    def __init__(self, connection: Connection, kind: str, handler: str | None, outermost: bool) -> None:
+    def __init__(
+        self, connection: Connection, kind: str, handler: str | None, outermost: bool, message_type: str = UNKNOWN
+    ) -> None:
         self._connection = connection
         self.kind = kind
         self.handler = handler
         self.outermost = outermost
         self.status = "success"
-        self.message_type: str | None = None
+        self.message_type = message_type
         self._error_type: str | None = None
         self._previous = connection.handled
-        self.span: Any = None
         self._token: Token[Any] | None = None
-        recorder = connection.recorder
-        self._started_at = recorder.clock()
-        if kind == "websocket.connect":
-            # The connect span is current already, in the coroutine that called the application.
-            pass
-        elif kind == "websocket.receive":
-            name = f"{UNKNOWN} {connection.route}"
+        self.span: Any = None
+        connection.handled = self
+        if kind == "websocket.receive":
+            spans = connection.recorder.spans
             if outermost:
-                recorder.message_waited(connection, self._started_at - connection.received_at)
-                self.span = recorder.spans.message(connection.connect_span, name)
-                connection.last_message_span = self.span
+                if spans.has_messages:
+                    connection.last_message_span = self.span = spans.message(connection.connect_span)
                 connection.sends = 0
                 connection.longest_send = 0.0
             else:
-                self.span = recorder.spans.inner(connection.last_message_span, connection.connect_span, name)
+                self.span = spans.inner(connection.last_message_span, connection.connect_span)
         elif kind == "websocket.disconnect" and outermost:
             self.span = connection.disconnect_span
-        connection.handled = self
+        self._started_at = connection.clock()
 
     def attach(self) -> None:
-        """Make the handler's span current (or none, after connect) in this coroutine."""
-        if self.kind != "websocket.connect":
+        """Make the handler's span current in this coroutine; after connect, without one, nothing is."""
+        if self.span is not None:
             self._token = span_tools.attach(self.span)
+        elif self.kind != "websocket.connect" and _freed.get() is not self._connection:
+            # Not undone: in the coroutine that runs the application the connect span must not come back.
+            span_tools.attach(None)
+            _freed.set(self._connection)
 
     def note_type(self, name: object) -> None:
         """The message calls itself ``name``: kept if it is declared, else it is ``unknown``."""
         policy = self._connection.recorder.policy
         self.message_type = str(name) if policy.is_declared(semconv.MESSAGE_TYPE, name) else UNKNOWN
-        beat = self._connection.recorder.policy.heartbeat
+        beat = policy.heartbeat
         if beat is not None and self.message_type == beat[0]:
             self._connection.heartbeat_seen()
 
-    def note_error(self, exc: BaseException, status: str = "error") -> None:
+    def note_error(self, exc: BaseException) -> None:
         """The message went wrong, though the handler may go on."""
-        self.status = status
+        self.status = "error"
         self._error_type = self._connection.recorder.policy.label(semconv.ERROR_TYPE, type(exc).__name__)
 
     def end(self, exc: BaseException | None) -> None:
         """The handler returned, or raised ``exc``."""
-        connection, recorder = self._connection, self._connection.recorder
-        seconds = recorder.clock() - self._started_at
+        connection = self._connection
+        seconds = connection.clock() - self._started_at
         try:
             if exc is not None:
-                self.note_error(exc)
-                if isinstance(exc, Exception) and not (isinstance(exc, OSError) and exc is connection.send_failed):
-                    connection.tell_error(exc, self.handler)
-            if self.outermost:
-                connection.handler_failed = exc is not None
-                recorder.handler_ended(connection, seconds)
+                self._raised(exc)
             if self.kind == "websocket.receive":
-                self._message_ended(seconds)
-            elif self.kind == "websocket.disconnect" and self.outermost:
-                recorder.disconnect_finished(connection, self._error_type)
+                if self.outermost:
+                    connection.handler_failed = exc is not None
+                    self._message_ended(seconds)
+                if self.span is not None:
+                    self._finish_span()
+            elif self.outermost:
+                connection.handler_failed = exc is not None
+                connection.tally.busy(seconds)
+                if self.kind == "websocket.disconnect":
+                    connection.recorder.disconnect_finished(connection, self._error_type)
         finally:
-            if connection.handled is self:
-                connection.handled = self._previous
+            connection.handled = self._previous
             self._previous = None
             if self._token is not None:
                 span_tools.detach(self._token)
                 self._token = None
 
+    def _raised(self, exc: BaseException) -> None:
+        connection = self._connection
+        self.note_error(exc)
+        if isinstance(exc, Exception) and not (isinstance(exc, OSError) and exc is connection.send_failed):
+            connection.tell_error(exc, self.handler)
+
     def _message_ended(self, seconds: float) -> None:
-        connection, recorder = self._connection, self._connection.recorder
-        message_type = self.message_type or UNKNOWN
-        size = connection.received_size
+        connection = self._connection
+        recorder, span, status = connection.recorder, self.span, self.status
+        waited = self._started_at - connection.received_at
+        bucket = connection.tally.handled(self.message_type, status, waited, seconds)
+        is_sampled = span is not None and span_tools.is_sampled(span)
+        if is_sampled:
+            recorder.ledger.exemplars[bucket] = (seconds, recorder.now_ns(), *span_tools.current_ids(span))
+        if recorder.by_api:
+            recorder.by_api_observe(semconv.MESSAGE_LATENCY, (*connection.door, self.message_type), seconds)
+            recorder.by_api_observe(semconv.MESSAGE_WAIT, connection.door, waited)
+        if recorder.is_message_event(status, seconds, is_sampled):
+            size = connection.received_size
+            recorder.message_handled(connection, self.message_type, status, seconds, size, span)
+
+    def _finish_span(self) -> None:
+        connection, span = self._connection, self.span
+        recorder, size = connection.recorder, connection.received_size
+        name = f"{self.message_type} {connection.route}"
+        if not span.is_recording():
+            span.end()
+            return
+        own: dict[semconv.Attribute, str | int | float] = {
+            semconv.MESSAGE_TYPE: self.message_type,
+            semconv.OUTCOME: self.status,
+            semconv.SIZE: size,
+        }
+        if self.handler is not None:
+            own[semconv.HANDLER] = self.handler
         if self.outermost:
-            sampled = span_tools.is_sampled(self.span)
-            recorder.message_handled(connection, message_type, self.status, seconds, size, sampled)
-        if self.span is not None:
-            raw = {
-                **connection.described(),
-                semconv.MESSAGE_TYPE: message_type,
-                semconv.OUTCOME: self.status,
-                semconv.SIZE: size,
-                semconv.HANDLER: self.handler,
-                semconv.SENDS: connection.sends if self.outermost else None,
-                semconv.SEND_LONGEST: connection.longest_send if self.outermost and connection.sends else None,
-                semconv.ERROR_TYPE: self._error_type,
-            }
-            attributes = recorder.policy.clear("traces", raw)
-            recorder.spans.finish(self.span, f"{message_type} {connection.route}", attributes, self._error_type)
+            own[semconv.SENDS] = connection.sends
+            if connection.sends:
+                own[semconv.SEND_LONGEST] = connection.longest_send
+        if self._error_type is not None:
+            own[semconv.ERROR_TYPE] = self._error_type
+        attributes = recorder.policy.known(connection.described_cleared(), own)
+        recorder.spans.finish(span, name, attributes, self._error_type)

@@ -66,7 +66,10 @@ def evaluate(now: Reading, earlier: Reading) -> Health:
     attempts = (now.connected - earlier.connected) + (now.rejected - earlier.rejected)
     failed = _share(now.rejected - earlier.rejected, attempts)
     errors = _share(now.messages_failed - earlier.messages_failed, now.messages - earlier.messages)
-    lost = _share(now.broadcasts_failed - earlier.broadcasts_failed, now.broadcasts - earlier.broadcasts)
+    lost = _share(
+        now.broadcasts_failed - earlier.broadcasts_failed,
+        now.broadcasts - earlier.broadcasts,
+    )
     is_open = now.healthy + now.unhealthy
     findings: list[Finding] = []
     if is_open:

@@ -61,10 +61,12 @@ class ChannelsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         except SettingsError as exc:
             tell(str(exc) + "\notel-ws stays off; the application runs without it.")
             return
-        if recorder.install(loaded, **providers) is not None:
+        active = recorder.install(loaded, **providers)
+        if active is not None:
             from otel_ws.channels import patches
 
             patches.apply()
+            speed_up(active)
 
     def _uninstrument(self, **kwargs: Any) -> None:
         from otel_ws.channels import patches
@@ -80,6 +82,15 @@ def prepare() -> None:
     """
     for problem in problems():
         tell(f"otel-ws: {problem}")
+
+
+def speed_up(active: recorder.Recorder) -> None:
+    """Take the cheap ways into the SDK, where there is one."""
+    try:
+        from otel_ws.sdk import fast
+    except ImportError:
+        return
+    fast.speed_up(active)
 
 
 def tell(text: str) -> None:

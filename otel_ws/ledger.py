@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import threading
+import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator
@@ -21,12 +22,16 @@ CELLS: Final = 1 << 17
 SERIES_LIMIT: Final = 1000
 
 
+ExemplarIds = tuple[float, int, int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Distribution:
     """A histogram's series: how many values fell below each bound (the last: above all), and their sum."""
 
     buckets: tuple[int, ...]
     sum: float
+    exemplars: tuple[ExemplarIds, ...] = ()
 
     @property
     def count(self) -> int:
@@ -84,6 +89,9 @@ class Ledger:
             if not metric.live:
                 self._series[metric] = {}
                 self._overflow[metric] = self._allocate(metric)
+        # By cell of a histogram's bucket: value, time (Unix ns), trace id, span id of the last sampled message.
+        self.exemplars: dict[int, tuple[float, int, int, int]] = {}
+        self.started_ns = time.time_ns()
         self.local = _Local(self)
 
     # --- writing ----------------------------------------------------------------------------------------
@@ -125,10 +133,23 @@ class Ledger:
         width = _width(metric)
         for labels, offset in self._offsets(metric):
             cells = [
-                sum(column) for column in zip(*(s[offset : offset + width] for s in tuple(self._shards)), strict=True)
+                sum(column)
+                for column in zip(
+                    *(s[offset : offset + width] for s in tuple(self._shards)),
+                    strict=True,
+                )
             ]
-            if cells:
-                yield labels, Distribution(tuple(int(cell) for cell in cells[:-1]), cells[-1])
+            buckets = tuple(int(cell) for cell in cells[:-1])
+            if any(buckets):
+                cells_with = (self.exemplars.get(offset + place) for place in range(width - 1))
+                yield (
+                    labels,
+                    Distribution(
+                        buckets,
+                        cells[-1],
+                        tuple(one for one in cells_with if one is not None),
+                    ),
+                )
 
     def snapshot(self) -> Snapshot:
         """Everything, at this moment."""
@@ -143,6 +164,8 @@ class Ledger:
 
     def clear(self) -> None:
         """Set every count to zero: what a forked child inherits is its parent's."""
+        self.started_ns = time.time_ns()
+        self.exemplars.clear()
         for shard in self._shards:
             for offset in range(self._next):
                 shard[offset] = 0.0

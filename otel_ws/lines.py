@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Final
 
 from otel_ws.faults import fault
-from otel_ws.semconv import DURATION, IDS, RETRY_AFTER, SEND_LONGEST, SETUP_DURATION, Kind
+from otel_ws.semconv import (
+    DURATION,
+    IDS,
+    RETRY_AFTER,
+    SEND_LONGEST,
+    SETUP_DURATION,
+    Kind,
+)
 from otel_ws.types import EventRecord
 
 QUEUE_LIMIT: Final = 10_000
@@ -72,6 +79,10 @@ class JsonLines:
             if self._thread is None or self._pid != os.getpid():
                 self._start()
             self._wake.notify()
+
+    def is_wanted(self) -> bool:
+        """Always: the file is there to be written."""
+        return True
 
     def flush(self, timeout: float = 5.0) -> None:
         """Wait until the queue is empty, or ``timeout`` seconds."""

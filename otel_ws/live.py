@@ -109,7 +109,10 @@ class Live:
             yield (), float(len(self._users))
         elif metric is DUAL_USERS:
             with self._lock:
-                yield (), float(sum(len(transports) > 1 for transports in self._users.values()))
+                yield (
+                    (),
+                    float(sum(len(transports) > 1 for transports in self._users.values())),
+                )
         elif metric is PROCESS_MEMORY:
             memory = _memory()
             if memory:

@@ -17,6 +17,7 @@ from typing import Final
 
 from otel_ws.faults import misuse
 from otel_ws.semconv import (
+    ATTRIBUTES,
     CLOSE_CODE,
     ERROR_TYPE,
     IDS,
@@ -50,6 +51,8 @@ _RESOURCE_KEY = re.compile(
 _RESOURCE_VALUE = re.compile(r"[A-Za-z0-9._:/+-]{1,64}")
 _ID_KEY = re.compile(r"[a-z][a-z0-9_]{0,30}\.id")
 
+NOTHING: Final = Cleared({})
+
 REASONS: Final = (
     "MSG_RATE", "CONN_LIMIT", "ROOM_FULL", "PAYLOAD_TOO_BIG", "JWT_EXPIRED", "JWT_INVALID", "ROLE_NOT_ALLOWED",
     "REJECTED", "NO_ROUTE", "HANDLER_ERROR", "CLIENT_GONE", "NEVER_ACCEPTED", "CANCELLED",
@@ -61,6 +64,7 @@ class Policy:
 
     def __init__(self) -> None:
         self.ids: dict[str, Attribute] = {one.field or "": one for one in IDS}
+        self._by_key = {one.key: one for one in ATTRIBUTES}
         self._declared: dict[Attribute, set[object]] = {
             ROLE: set(ROLE.choices),
             REASON: set(REASONS),
@@ -88,7 +92,8 @@ class Policy:
             return False
         name = key.replace(".", "_")
         with self._lock:
-            self.ids.setdefault(name, Attribute(key, None, name, Kind.ID, "Declared by the application."))
+            declared = Attribute(key, None, name, Kind.ID, "Declared by the application.")
+            self._by_key[key] = self.ids.setdefault(name, declared)
         return True
 
     def declare(self, attribute: Attribute, values: Iterable[object]) -> list[object]:
@@ -128,6 +133,41 @@ class Policy:
             if fit is not None:
                 cleared[attribute] = fit
         return Cleared(cleared)
+
+    def known(self, base: Cleared, values: Mapping[Attribute, Value]) -> Cleared:
+        """Cleared values and, with them, such as are in their form by construction.
+
+        Those are our own constants, numbers that we measured, and labels that were cleared before; the busy path
+        need not look at them again.
+        """
+        return Cleared({**base, **values}) if values else base
+
+    def clear_keys(self, signal: str, raw: Mapping[str, object], *, numbers: bool = False) -> dict[str, Value]:
+        """Clear what somebody else put on telemetry of ours, by its keys.
+
+        Undeclared keys go, and are counted; with ``numbers`` (a sampler's attributes) numbers and flags stay.
+        """
+        cleared: dict[str, Value] = {}
+        for key, value in raw.items():
+            attribute = self._by_key.get(key)
+            fit: Value | None = None
+            if attribute is not None:
+                fit = self.value(signal, attribute, value)
+            elif numbers and isinstance(value, (bool, int, float)) and _CODE_NAME.fullmatch(key):
+                fit = value
+            else:
+                self.undeclared(signal)
+            if fit is not None:
+                cleared[key] = fit
+        return cleared
+
+    def code_name(self, signal: str, value: object) -> str:
+        """A name in code-name form, or ``_OTHER``."""
+        exact = _exact(value)
+        if isinstance(exact, str) and _CODE_NAME.fullmatch(exact):
+            return exact
+        self._remove(signal, Kind.CODE_NAME.value)
+        return OTHER
 
     def label(self, attribute: Attribute, value: object) -> str:
         """Clear one metric label. Always a string: what may not leave is ``_OTHER``."""

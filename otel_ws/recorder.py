@@ -7,6 +7,7 @@ refuses to know ASGI, Channels and the SDK.
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import re
 import threading
@@ -20,7 +21,7 @@ from otel_ws.health import HEALTHY, WINDOW_SECONDS, Health, Reading, evaluate, r
 from otel_ws.policy import Policy
 from otel_ws.semconv import OTHER, Attribute
 from otel_ws.settings import Settings, sdk_disabled
-from otel_ws.types import Labels
+from otel_ws.types import Labels, Value
 
 if TYPE_CHECKING:
     from otel_ws.connection import Connection
@@ -39,6 +40,10 @@ class Recorder(Fanout):
         super().__init__(settings, policy, **injected)
         self._summary_at = self.clock() + SUMMARY_SECONDS
         self._broadcast_fails: dict[str, tuple[float, int]] = {}
+        wanted = settings.message_events
+        self._told_over = {"all": -1.0, "slow": SLOW}.get(wanted, math.inf)
+        self._sampled_told = wanted == "sampled"
+        self._errors_told = wanted != "off"
         self._judged_at = self.clock()
         self._readings = deque([(self._judged_at, Reading())])
         self._verdict = HEALTHY
@@ -55,20 +60,18 @@ class Recorder(Fanout):
             self.observe(semconv.USER_CONNECTIONS, (), held)
         self.live.opened(connection)
         self.observe(semconv.CONNECTION_SETUP, (*door, "accepted"), setup)
+        subprotocol = self.policy.label(semconv.SUBPROTOCOL, connection.subprotocol)
+        connection.connected_labels = (connection.role_label, connection.scope_type, subprotocol)
         self.ledger.add(semconv.CONNECTIONS, self._connection_labels(connection, "connected"))
         self.ledger.add(semconv.ACTIVE, (*door, connection.role_label, connection.scope_type))
-        self.spans.finish(
-            connection.connect_span,
-            f"connect {connection.route}",
-            self.policy.clear(
-                "traces",
-                {**connection.described(), semconv.OUTCOME: "accepted", semconv.SUBPROTOCOL: connection.subprotocol},
-            ),
-        )
-        self.event(
-            semconv.WS_CONNECT,
-            connection,
-            {
+        if connection.connect_span.is_recording():
+            own: dict[Attribute, Value] = {semconv.OUTCOME: "accepted"}
+            if subprotocol:
+                own[semconv.SUBPROTOCOL] = subprotocol
+            attributes = self.policy.known(connection.described_cleared(), own)
+            self.spans.finish(connection.connect_span, f"connect {connection.route}", attributes)
+        if self.is_heard():
+            about: dict[Attribute, object] = {
                 semconv.ROLE: connection.role,
                 semconv.SCOPE_TYPE: connection.scope_type,
                 semconv.TRANSPORT: connection.transport,
@@ -76,19 +79,31 @@ class Recorder(Fanout):
                 semconv.SUBPROTOCOL: connection.subprotocol,
                 semconv.SETUP_DURATION: setup,
                 semconv.DUAL: dual,
-            },
-            connection.connect_span,
-        )
+            }
+            self.event(semconv.WS_CONNECT, connection, about, connection.connect_span)
 
     def connection_rejected(
-        self, connection: Connection, reason: str, close_code: int | None, error_type: str | None
+        self,
+        connection: Connection,
+        reason: str,
+        close_code: int | None,
+        error_type: str | None,
     ) -> None:
         """The connection ended before it was accepted."""
         door = connection.door
-        self.observe(semconv.CONNECTION_SETUP, (*door, "rejected"), self.clock() - connection.opened_at)
+        self.observe(
+            semconv.CONNECTION_SETUP,
+            (*door, "rejected"),
+            self.clock() - connection.opened_at,
+        )
         label = self.policy.label
         self.ledger.add(
-            semconv.REJECTIONS, (*door, label(semconv.REASON, reason), label(semconv.CLOSE_CODE, close_code))
+            semconv.REJECTIONS,
+            (
+                *door,
+                label(semconv.REASON, reason),
+                label(semconv.CLOSE_CODE, close_code),
+            ),
         )
         about = {semconv.REASON: reason, semconv.CLOSE_CODE: close_code}
         self.spans.finish(
@@ -96,11 +111,21 @@ class Recorder(Fanout):
             f"connect {connection.route}",
             self.policy.clear(
                 "traces",
-                {**connection.described(), **about, semconv.OUTCOME: "rejected", semconv.ERROR_TYPE: error_type},
+                {
+                    **connection.described(),
+                    **about,
+                    semconv.OUTCOME: "rejected",
+                    semconv.ERROR_TYPE: error_type,
+                },
             ),
             error_type,
         )
-        self.event(semconv.WS_REJECT, connection, {**about, semconv.ROUTE: connection.route}, connection.connect_span)
+        self.event(
+            semconv.WS_REJECT,
+            connection,
+            {**about, semconv.ROUTE: connection.route},
+            connection.connect_span,
+        )
 
     def connection_closed(self, connection: Connection, close_code: int | None, initiator: str) -> None:
         """An accepted connection ended; called once."""
@@ -109,9 +134,17 @@ class Recorder(Fanout):
         if connection.user_key is not None:
             self.live.user_ended(connection.user_key, connection.transport)
         self.ledger.add(semconv.CONNECTIONS, self._connection_labels(connection, "disconnected"))
-        self.ledger.add(semconv.ACTIVE, (*connection.door, connection.role_label, connection.scope_type), -1.0)
+        self.ledger.add(
+            semconv.ACTIVE,
+            (*connection.door, connection.role_label, connection.scope_type),
+            -1.0,
+        )
         code = self.policy.label(semconv.CLOSE_CODE, close_code)
-        self.observe(semconv.CONNECTION_DURATION, (connection.transport, connection.scope_type, code), duration)
+        self.observe(
+            semconv.CONNECTION_DURATION,
+            (connection.transport, connection.scope_type, code),
+            duration,
+        )
         connection.disconnect_span = self.spans.disconnect(connection.connect_span)
         about: dict[Attribute, object] = {
             semconv.CLOSE_CODE: close_code,
@@ -119,111 +152,108 @@ class Recorder(Fanout):
             semconv.DURATION: duration,
         }
         connection.disconnect_about = about
-        self.event(
-            semconv.WS_DISCONNECT,
-            connection,
-            {semconv.ROLE: connection.connected_role, **about},
-            connection.disconnect_span,
-        )
+        if self.is_heard():
+            told = {semconv.ROLE: connection.connected_role, **about}
+            self.event(semconv.WS_DISCONNECT, connection, told, connection.disconnect_span)
 
     def disconnect_finished(self, connection: Connection, error_type: str | None) -> None:
         """The disconnect handler is done, or there is none."""
         span, connection.disconnect_span = connection.disconnect_span, None
         if span is not None:
-            raw = {**connection.described(), **connection.disconnect_about, semconv.ERROR_TYPE: error_type}
-            self.spans.finish(span, f"disconnect {connection.route}", self.policy.clear("traces", raw), error_type)
+            raw = {
+                **connection.described(),
+                **connection.disconnect_about,
+                semconv.ERROR_TYPE: error_type,
+            }
+            self.spans.finish(
+                span,
+                f"disconnect {connection.route}",
+                self.policy.clear("traces", raw),
+                error_type,
+            )
 
     def role_changed(self, connection: Connection, before: str) -> None:
         """The application gave an open connection another role: the gauge moves."""
         self.ledger.add(semconv.ACTIVE, (*connection.door, before, connection.scope_type), -1.0)
-        self.ledger.add(semconv.ACTIVE, (*connection.door, connection.role_label, connection.scope_type))
+        self.ledger.add(
+            semconv.ACTIVE,
+            (*connection.door, connection.role_label, connection.scope_type),
+        )
 
     def _connection_labels(self, connection: Connection, status: str) -> Labels:
-        role = self.policy.label(semconv.ROLE, connection.connected_role)
-        subprotocol = self.policy.label(semconv.SUBPROTOCOL, connection.subprotocol)
-        return (*connection.door, role, connection.scope_type, status, subprotocol)
+        role, scope_type, subprotocol = connection.connected_labels
+        return (*connection.door, role, scope_type, status, subprotocol)
 
-    # --- messages ---------------------------------------------------------------------------------------
-    def message_received(self, connection: Connection, size: int, waited: float, backlog: float) -> None:
-        """A client's message was handed to us, ``waited`` seconds after we asked."""
-        self.observe(semconv.MESSAGE_SIZE, (*connection.door, "receive"), size)
-        if waited < backlog:
-            self.ledger.add(semconv.BACKLOGGED, connection.door)
-
-    def message_waited(self, connection: Connection, seconds: float) -> None:
-        """Its handler begins, so long after it was handed to us."""
-        self.observe(semconv.MESSAGE_WAIT, connection.door, seconds)
-
+    # --- messages: what a message costs is counted by its connection's tally; here is what else may be told ------
     def message_handled(
-        self, connection: Connection, message_type: str, status: str, seconds: float, size: int, sampled: bool
+        self, connection: Connection, message_type: str, status: str, seconds: float, size: int, span: Any
     ) -> None:
-        """The handler of a client's message ended."""
-        self.ledger.add(semconv.MESSAGES, (*connection.door, message_type, status))
-        self.observe(semconv.MESSAGE_LATENCY, (*connection.door, message_type), seconds)
-        wanted = self.settings.message_events
-        if wanted == "off":
-            return
-        if (
-            wanted == "all"
-            or status == "error"
-            or (wanted == "slow" and seconds > SLOW)
-            or (wanted == "sampled" and sampled)
-        ):
-            self.event(
-                semconv.WS_MESSAGE,
-                connection,
-                {
-                    semconv.MESSAGE_TYPE: message_type,
-                    semconv.OUTCOME: status,
-                    semconv.DURATION: seconds,
-                    semconv.SIZE: size,
-                },
-            )
+        """The handler of a client's message ended, and it is an event."""
+        about: dict[Attribute, object] = {
+            semconv.MESSAGE_TYPE: message_type,
+            semconv.OUTCOME: status,
+            semconv.DURATION: seconds,
+            semconv.SIZE: size,
+        }
+        self.event(semconv.WS_MESSAGE, connection, about, span)
 
-    def handler_ended(self, connection: Connection, seconds: float) -> None:
-        """Any handler ended: the connection was busy so long."""
-        self.ledger.add(semconv.BUSY_TIME, connection.door, seconds)
+    def is_message_event(self, status: str, seconds: float, is_sampled: bool) -> bool:
+        """Whether a handled message becomes an event (``OTEL_WS_MESSAGE_EVENTS``)."""
+        if status == "error":
+            return self._errors_told
+        return seconds > self._told_over or (is_sampled and self._sampled_told)
 
-    def message_sent(
-        self, connection: Connection, size: int, seconds: float, start_ns: int, error_type: str | None
-    ) -> None:
-        """The server took a message for the client, or refused it."""
-        status = "success" if error_type is None else "error"
-        self.ledger.add(semconv.MESSAGES_SENT, (*connection.door, status))
-        self.observe(semconv.SEND_DURATION, connection.door, seconds)
-        if error_type is None:
-            self.observe(semconv.MESSAGE_SIZE, (*connection.door, "transmit"), size)
+    def message_sent(self, connection: Connection, size: int, seconds: float, error_type: str | None) -> None:
+        """The server took a message for the client, or refused it; called where ``tells_sends`` says so."""
+        if self.by_api:
+            self.by_api_observe(semconv.SEND_DURATION, connection.door, seconds)
+            if error_type is None:
+                self.by_api_observe(semconv.MESSAGE_SIZE, (*connection.door, "transmit"), size)
+        about: dict[Attribute, object] = {
+            semconv.OUTCOME: "success" if error_type is None else "error",
+            semconv.SIZE: size,
+        }
         wanted = self.settings.send_spans
         if wanted == "all" or (wanted == "slow" and seconds > SLOW):
-            raw = {
-                **connection.described(),
-                semconv.SIZE: size,
-                semconv.OUTCOME: status,
-                semconv.ERROR_TYPE: error_type,
-            }
-            end_ns = start_ns + int(seconds * 1e9)
+            raw = {**connection.described(), **about, semconv.ERROR_TYPE: error_type}
+            end_ns = self.now_ns()
+            start_ns = end_ns - int(seconds * 1e9)
             attributes = self.policy.clear("traces", raw)
             self.spans.sent(f"send {connection.route}", start_ns, end_ns, attributes, error_type)
         if self.settings.delivery_events:
-            about = {semconv.OUTCOME: status, semconv.DURATION: seconds, semconv.SIZE: size}
-            self.event(semconv.WS_DELIVERY, connection, about)
+            self.event(semconv.WS_DELIVERY, connection, {**about, semconv.DURATION: seconds})
 
     # --- what applications tell -------------------------------------------------------------------------
     def auth_failed(self, connection: Connection | None, reason: str, close_code: int | None = None) -> None:
         """Authentication failed, for a reason that is a code."""
-        self.ledger.add(semconv.AUTH_FAILURES, (_transport(connection), self.policy.label(semconv.REASON, reason)))
+        self.ledger.add(
+            semconv.AUTH_FAILURES,
+            (_transport(connection), self.policy.label(semconv.REASON, reason)),
+        )
         route = None if connection is None or connection.route == OTHER else connection.route
-        about = {semconv.REASON: reason, semconv.CLOSE_CODE: close_code, semconv.ROUTE: route}
+        about = {
+            semconv.REASON: reason,
+            semconv.CLOSE_CODE: close_code,
+            semconv.ROUTE: route,
+        }
         self.event(semconv.WS_AUTH_FAIL, connection, about)
 
     def ratelimit_rejected(self, connection: Connection | None, reason: str, retry_after: float | None) -> None:
         """A rate limit refused something."""
-        self.ledger.add(semconv.RATELIMITS, (_transport(connection), self.policy.label(semconv.REASON, reason)))
+        self.ledger.add(
+            semconv.RATELIMITS,
+            (_transport(connection), self.policy.label(semconv.REASON, reason)),
+        )
         about = {semconv.REASON: reason, semconv.RETRY_AFTER: retry_after}
         self.event(semconv.WS_RATELIMIT_REJECT, connection, about)
 
     def error_raised(
-        self, connection: Connection | None, error_type: str, category: str, severity: str, handler: str | None
+        self,
+        connection: Connection | None,
+        error_type: str,
+        category: str,
+        severity: str,
+        handler: str | None,
     ) -> None:
         """An error: raised by a handler, or told by the application."""
         label = self.policy.label
@@ -249,7 +279,12 @@ class Recorder(Fanout):
         self.observe(semconv.PING_DURATION, door, seconds)
 
     def broadcast_sent(
-        self, connection: Connection | None, template: str, recipients: int | None, seconds: float, error: str | None
+        self,
+        connection: Connection | None,
+        template: str,
+        recipients: int | None,
+        seconds: float,
+        error: str | None,
     ) -> None:
         """A message was given to the channel layer for a group, or could not be."""
         group = self.policy.label(semconv.TEMPLATE, template)
@@ -265,7 +300,11 @@ class Recorder(Fanout):
                 return
             self._broadcast_fails[group] = (now, 0)
             reason = _WORDS.sub("_", error).upper()
-            about = {semconv.TEMPLATE: group, semconv.REASON: reason, semconv.COUNT: held_back + 1}
+            about = {
+                semconv.TEMPLATE: group,
+                semconv.REASON: reason,
+                semconv.COUNT: held_back + 1,
+            }
             self.event(semconv.WS_BROADCAST_FAIL, connection, about)
 
     # --- by the clock -----------------------------------------------------------------------------------

@@ -134,7 +134,10 @@ class Settings:
     """What the operator decided. Frozen: a change means a new start."""
 
     enabled: bool = _setting(
-        True, _flag, "true, false", "`false` takes otel-ws out of the way: the application object itself is returned."
+        True,
+        _flag,
+        "true, false",
+        "`false` takes otel-ws out of the way: the application object itself is returned.",
     )
     json_log: str = _setting(
         "",
@@ -151,7 +154,10 @@ class Settings:
         "span is sampled, and errors.",
     )
     delivery_events: bool = _setting(
-        False, _flag, "true, false", "Also emit one `WS_DELIVERY` event for each message sent to a client."
+        False,
+        _flag,
+        "true, false",
+        "Also emit one `WS_DELIVERY` event for each message sent to a client.",
     )
     message_traces: str = _setting(
         "linked",
@@ -177,6 +183,14 @@ class Settings:
         _choice("parent", "link", "ignore"),
         "parent, link, ignore",
         "What a `traceparent` header of the handshake does to the connect span.",
+    )
+    histograms: str = _setting(
+        "ledger",
+        _choice("ledger", "api"),
+        "ledger, api",
+        "How histograms reach OpenTelemetry's readers. `ledger`: counted by otel-ws and added to what a reader "
+        "collects. `api`: one call of the SDK for each value, three to five times the price; chosen anyway for a "
+        "histogram that one of your Views is about.",
     )
     metric_ids: tuple[str, ...] = _setting(
         (),
@@ -206,7 +220,10 @@ class Settings:
 
     @classmethod
     def load(
-        cls, environ: Mapping[str, str] | None = None, django: Mapping[str, Any] | None = None, **arguments: Any
+        cls,
+        environ: Mapping[str, str] | None = None,
+        django: Mapping[str, Any] | None = None,
+        **arguments: Any,
     ) -> Settings:
         """Read the settings: argument over environment over Django's ``OTEL_WS`` over default.
 
@@ -232,7 +249,9 @@ class Settings:
 
 
 def problems(
-    environ: Mapping[str, str] | None = None, django: Mapping[str, Any] | None = None, **arguments: Any
+    environ: Mapping[str, str] | None = None,
+    django: Mapping[str, Any] | None = None,
+    **arguments: Any,
 ) -> list[Problem]:
     """Every wrong setting, for those who want to report instead of stop."""
     return _read(os.environ if environ is None else environ, django or {}, arguments)[1]
@@ -248,9 +267,18 @@ def _read(
 ) -> tuple[dict[str, Any], list[Problem]]:
     fields = {one.name: one for one in dataclasses.fields(Settings)}
     sources = (
-        ("argument {}", {name: value for name, value in arguments.items() if value is not None}),
-        ("OTEL_WS_{}", {_own(key): value for key, value in environ.items() if key.startswith(PREFIX) and value != ""}),
-        ("OTEL_WS['{}'] in Django's settings", {str(key).lower(): value for key, value in django.items()}),
+        (
+            "argument {}",
+            {name: value for name, value in arguments.items() if value is not None},
+        ),
+        (
+            "OTEL_WS_{}",
+            {_own(key): value for key, value in environ.items() if key.startswith(PREFIX) and value != ""},
+        ),
+        (
+            "OTEL_WS['{}'] in Django's settings",
+            {str(key).lower(): value for key, value in django.items()},
+        ),
     )
     values: dict[str, Any] = {}
     wrong: list[Problem] = []
@@ -282,7 +310,12 @@ def _show(raw: Any) -> str:
 def table() -> list[tuple[str, str, str, str]]:
     """Rows for the documentation: variable, default, allowed values, what it does."""
     return [
-        (PREFIX + one.name.upper(), _default(one.default), one.metadata["allowed"], one.metadata["doc"])
+        (
+            PREFIX + one.name.upper(),
+            _default(one.default),
+            one.metadata["allowed"],
+            one.metadata["doc"],
+        )
         for one in dataclasses.fields(Settings)
     ]
 

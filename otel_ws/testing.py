@@ -16,7 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk._logs.export import (
+    InMemoryLogRecordExporter,
+    SimpleLogRecordProcessor,
+)
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -28,6 +31,7 @@ from otel_ws import faults, recorder
 from otel_ws.faults import UsageError
 from otel_ws.policy import Policy
 from otel_ws.recorder import Recorder
+from otel_ws.sdk import fast
 from otel_ws.settings import Settings
 
 __all__ = ["Telemetry", "UsageError", "capture"]
@@ -65,6 +69,7 @@ class Telemetry:
             logger_provider=self.logger_provider,
             **injected,
         )
+        fast.speed_up(self.recorder)
 
     def spans(self) -> list[ReadableSpan]:
         """Finished spans, in the order in which they ended."""
@@ -119,7 +124,10 @@ class Telemetry:
 
 @contextmanager
 def capture(
-    *, sampler: Sampler | None = None, injected: dict[str, Any] | None = None, **settings: Any
+    *,
+    sampler: Sampler | None = None,
+    injected: dict[str, Any] | None = None,
+    **settings: Any,
 ) -> Iterator[Telemetry]:
     """Record into memory for the length of the block, with Channels instrumented if it is installed.
 

@@ -44,6 +44,9 @@ class EventWriter(Protocol):
     def write(self, record: EventRecord) -> None:
         """Write one event; must not block."""
 
+    def is_wanted(self) -> bool:
+        """Whether anybody takes what is written."""
+
     def flush(self) -> None:
         """Hand over everything that was written so far."""
 

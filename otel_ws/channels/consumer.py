@@ -18,12 +18,18 @@ from otel_ws.connection import Connection, current
 from otel_ws.faults import fault
 from otel_ws.handling import Handling
 from otel_ws.policy import RAW_HANDLER
+from otel_ws.semconv import UNKNOWN
 from otel_ws.types import Message, Receive, Scope, Send
 
 _ABSENT = object()
+_HANDLERS = {
+    kind: kind.replace(".", "_") for kind in ("websocket.connect", "websocket.receive", "websocket.disconnect")
+}
 
 
-def observed_call(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def observed_call(
+    original: Callable[..., Awaitable[Any]],
+) -> Callable[..., Awaitable[Any]]:
     """``AsyncConsumer.__call__`` that joins the connection, or opens it where no middleware has."""
 
     @functools.wraps(original)
@@ -36,7 +42,11 @@ def observed_call(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
 
 
 async def _join(
-    original: Callable[..., Awaitable[Any]], consumer: Any, scope: Scope, receive: Receive, send: Send
+    original: Callable[..., Awaitable[Any]],
+    consumer: Any,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
 ) -> Any:
     connection = current.get()
     if connection is None:
@@ -71,10 +81,21 @@ def _wrapped(consumer: Any, connection: Connection, scope: Scope) -> Iterator[No
 
 def _dispatch(consumer: Any, connection: Connection, outermost: bool) -> Callable[[Message], Awaitable[Any]]:
     inner = consumer.dispatch
-    raw = not callable(getattr(consumer, "receive_json", None))
+    # A raw consumer's messages have no type of their own; its handler's name stands for one.
+    default = UNKNOWN if callable(getattr(consumer, "receive_json", None)) else RAW_HANDLER
+    handlers = {kind: name for kind, name in _HANDLERS.items() if hasattr(consumer, name)}
 
     async def dispatch(message: Message) -> Any:
-        handling = _began(consumer, connection, message, outermost, raw)
+        try:
+            kind = message["type"]
+            # A dispatch inside a dispatch is the application calling itself, not another message.
+            first = outermost and connection.handled is None
+            name = handlers.get(kind) or _handler(consumer, kind)
+            handling = Handling(connection, kind, name, first, default)
+            handling.attach()
+        except Exception as exc:
+            fault("dispatch", exc)
+            return await inner(message)
         try:
             result = await inner(message)
         except StopConsumer:
@@ -83,33 +104,25 @@ def _dispatch(consumer: Any, connection: Connection, outermost: bool) -> Callabl
         except BaseException as exc:
             _ended(handling, exc)
             raise
-        _ended(handling, None)
+        try:
+            handling.end(None)
+        except Exception as exc:
+            fault("dispatch", exc)
         return result
 
     return dispatch
 
 
-def _began(consumer: Any, connection: Connection, message: Message, outermost: bool, raw: bool) -> Handling | None:
+def _handler(consumer: Any, kind: object) -> str | None:
+    name = str(kind).replace(".", "_")
+    return name if hasattr(consumer, name) else None
+
+
+def _ended(handling: Handling, exc: BaseException | None) -> None:
     try:
-        name = str(message["type"]).replace(".", "_")
-        # A dispatch inside a dispatch is the application calling itself, not another message.
-        first = outermost and connection.handled is None
-        handling = Handling(connection, message["type"], name if hasattr(consumer, name) else None, first)
-        if raw and name == RAW_HANDLER:
-            handling.message_type = RAW_HANDLER
-        handling.attach()
-    except Exception as exc:
-        fault("dispatch", exc)
-        return None
-    return handling
-
-
-def _ended(handling: Handling | None, exc: BaseException | None) -> None:
-    if handling is not None:
-        try:
-            handling.end(exc)
-        except Exception as failure:
-            fault("dispatch", failure)
+        handling.end(exc)
+    except Exception as failure:
+        fault("dispatch", failure)
 
 
 def _receive_json(original: Callable[..., Any], connection: Connection) -> Callable[..., Any]:

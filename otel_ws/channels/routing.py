@@ -26,7 +26,9 @@ _GROUP: Final = re.compile(r"\(\?P<([A-Za-z_]\w*)>")
 _watched: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
 
 
-def observed_protocols(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def observed_protocols(
+    original: Callable[..., Awaitable[Any]],
+) -> Callable[..., Awaitable[Any]]:
     """``ProtocolTypeRouter.__call__`` that opens the connection where no middleware has."""
 
     @functools.wraps(original)
@@ -38,7 +40,9 @@ def observed_protocols(original: Callable[..., Awaitable[Any]]) -> Callable[...,
     return call
 
 
-def observed_urls(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def observed_urls(
+    original: Callable[..., Awaitable[Any]],
+) -> Callable[..., Awaitable[Any]]:
     """``URLRouter.__call__`` that records the template of the route that matched."""
 
     @functools.wraps(original)
@@ -51,7 +55,11 @@ def observed_urls(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
 
 
 async def _route(
-    original: Callable[..., Awaitable[Any]], router: Any, scope: Scope, receive: Receive, send: Send
+    original: Callable[..., Awaitable[Any]],
+    router: Any,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
 ) -> Any:
     connection = current.get()
     if connection is None or not connection.plain:

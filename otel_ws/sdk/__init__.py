@@ -23,6 +23,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from otel_ws import policy, recorder
 from otel_ws.instrumentor import ChannelsInstrumentor, django_settings
+from otel_ws.sdk import fast
 from otel_ws.settings import Settings, sdk_disabled
 
 logger = logging.getLogger("otel_ws")
@@ -54,7 +55,9 @@ def configure(**settings: Any) -> None:
             "otel_ws.configure(). Start the server with opentelemetry-instrument, or unset OTEL_CONFIG_FILE."
         )
     build_providers()
-    recorder.install(loaded)
+    installed = recorder.install(loaded)
+    if installed is not None:
+        fast.speed_up(installed)
     try:
         import channels  # noqa: F401 - a plain ASGI application has no Channels
     except ImportError:
@@ -106,7 +109,10 @@ def _resource() -> Resource:
     kept.setdefault("service.instance.id", str(uuid.uuid4()))
     dropped = sorted(set(found.attributes) - set(kept))
     if dropped:
-        logger.warning("otel-ws does not export %d resource attributes that are not ids or code names.", len(dropped))
+        logger.warning(
+            "otel-ws does not export %d resource attributes that are not ids or code names.",
+            len(dropped),
+        )
     return Resource(kept, found.schema_url)
 
 
@@ -120,7 +126,11 @@ def _exporters(signal: str) -> list[tuple[str, Any]]:
         published = entry_points(group=f"opentelemetry_{signal}_exporter", name=_published(name, signal))
         if not published:
             known = sorted(
-                {"none", "otlp", *(one.name for one in entry_points(group=f"opentelemetry_{signal}_exporter"))}
+                {
+                    "none",
+                    "otlp",
+                    *(one.name for one in entry_points(group=f"opentelemetry_{signal}_exporter")),
+                }
             )
             raise SystemExit(
                 f"otel-ws cannot start:\n  {variable}={name!r} is not an exporter that is installed; "

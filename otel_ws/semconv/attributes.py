@@ -17,7 +17,12 @@ MATCH_ID: Final = Attribute("match.id", None, "match_id", Kind.ID, "From the URL
 CONNECTION_ID: Final = Attribute("ws.connection.id", None, "connection_id", Kind.ID, "Random, ours.")
 
 ROLE: Final = Attribute(
-    "ws.role", "role", "role", Kind.CHOICE, "Role of the user.", ("spectator", "player", "organizer", "admin")
+    "ws.role",
+    "role",
+    "role",
+    Kind.CHOICE,
+    "Role of the user.",
+    ("spectator", "player", "organizer", "admin"),
 )
 SCOPE_TYPE: Final = Attribute(
     "ws.scope.type",
@@ -28,7 +33,12 @@ SCOPE_TYPE: Final = Attribute(
     ("match", "tournament", "global"),
 )
 TRANSPORT: Final = Attribute(
-    "ws.transport", "transport", "connection_type", Kind.CHOICE, "How the client is connected.", ("websocket", "sse")
+    "ws.transport",
+    "transport",
+    "connection_type",
+    Kind.CHOICE,
+    "How the client is connected.",
+    ("websocket", "sse"),
 )
 OUTCOME: Final = Attribute(
     "ws.outcome",
@@ -36,7 +46,17 @@ OUTCOME: Final = Attribute(
     "status",
     Kind.CHOICE,
     "How it went; each metric uses some of them.",
-    ("connected", "disconnected", "accepted", "rejected", "success", "error", "permission_denied", "sent", "failed"),
+    (
+        "connected",
+        "disconnected",
+        "accepted",
+        "rejected",
+        "success",
+        "error",
+        "permission_denied",
+        "sent",
+        "failed",
+    ),
 )
 MESSAGE_TYPE: Final = Attribute(
     "ws.message.type",
@@ -47,7 +67,12 @@ MESSAGE_TYPE: Final = Attribute(
 )
 REASON: Final = Attribute("ws.reason", "reason", "reason_code", Kind.CODE, "Why it was refused.")
 ERROR_TYPE: Final = Attribute(
-    "error.type", "error_type", "error_type", Kind.CODE_NAME, "The exception's class, never its text.", adopted=True
+    "error.type",
+    "error_type",
+    "error_type",
+    Kind.CODE_NAME,
+    "The exception's class, never its text.",
+    adopted=True,
 )
 ERROR_CATEGORY: Final = Attribute(
     "error.category",
@@ -55,7 +80,14 @@ ERROR_CATEGORY: Final = Attribute(
     "error_category",
     Kind.CHOICE,
     "What broke.",
-    ("connection", "authentication", "session", "message_delivery", "validation", "system"),
+    (
+        "connection",
+        "authentication",
+        "session",
+        "message_delivery",
+        "validation",
+        "system",
+    ),
 )
 ERROR_SEVERITY: Final = Attribute(
     "error.severity",
@@ -66,12 +98,21 @@ ERROR_SEVERITY: Final = Attribute(
     ("low", "medium", "high", "critical"),
 )
 ROUTE: Final = Attribute(
-    "http.route", "http_route", "route", Kind.TEMPLATE, "The route's template, never the path.", adopted=True
+    "http.route",
+    "http_route",
+    "route",
+    Kind.TEMPLATE,
+    "The route's template, never the path.",
+    adopted=True,
 )
 CONSUMER: Final = Attribute("ws.consumer", None, "consumer", Kind.CODE_NAME, "The consumer's class.")
 HANDLER: Final = Attribute("ws.handler", "ws_handler", "handler", Kind.CODE_NAME, "The consumer's method.")
 CLOSE_CODE: Final = Attribute(
-    "ws.close.code", "close_code", "close_code", Kind.CLOSE_CODE, "RFC 6455 section 7.4; clients choose theirs."
+    "ws.close.code",
+    "close_code",
+    "close_code",
+    Kind.CLOSE_CODE,
+    "RFC 6455 section 7.4; clients choose theirs.",
 )
 INITIATOR: Final = Attribute(
     "ws.close.initiator",
@@ -82,19 +123,29 @@ INITIATOR: Final = Attribute(
     ("client", "server", "application", "lost"),
 )
 SUBPROTOCOL: Final = Attribute(
-    "ws.subprotocol", "subprotocol", "subprotocol", Kind.CODE_NAME, "The one that the application selected."
+    "ws.subprotocol",
+    "subprotocol",
+    "subprotocol",
+    Kind.CODE_NAME,
+    "The one that the application selected.",
 )
 SIZE: Final = _number("ws.message.size", "size", "Bytes of one message, as UTF-8 where it is text.")
 DURATION: Final = _number("ws.duration", "duration_ms", "Seconds; milliseconds in JSON lines.")
 SETUP_DURATION: Final = _number(
-    "ws.connection.setup.duration", "establishment_time_ms", "Seconds from scope to accept; milliseconds in JSON."
+    "ws.connection.setup.duration",
+    "establishment_time_ms",
+    "Seconds from scope to accept; milliseconds in JSON.",
 )
 RETRY_AFTER: Final = _number("ws.retry_after", "retry_after_ms", "Seconds; milliseconds in JSON lines.")
 SENDS: Final = _number("ws.send.count", "send_count", "Messages sent while the message was handled.")
 SEND_LONGEST: Final = _number("ws.send.longest", "send_longest_ms", "Seconds of the slowest of those sends.")
 COUNT: Final = _number("ws.count", "count", "How many the event stands for.")
 DUAL: Final = Attribute(
-    "ws.connection.dual", None, "is_dual_connection", Kind.FLAG, "Whether the user is now connected by both transports."
+    "ws.connection.dual",
+    None,
+    "is_dual_connection",
+    Kind.FLAG,
+    "Whether the user is now connected by both transports.",
 )
 DIRECTION: Final = Attribute(
     "network.io.direction",
@@ -106,7 +157,12 @@ DIRECTION: Final = Attribute(
     adopted=True,
 )
 STATE: Final = Attribute(
-    "ws.connection.state", "state", None, Kind.CHOICE, "Health of one connection.", ("healthy", "unhealthy")
+    "ws.connection.state",
+    "state",
+    None,
+    Kind.CHOICE,
+    "Health of one connection.",
+    ("healthy", "unhealthy"),
 )
 AGE: Final = Attribute(
     "ws.connection.age",
@@ -125,7 +181,12 @@ TEMPLATE: Final = Attribute(
     adopted=True,
 )
 SIGNAL: Final = Attribute(
-    "ws.privacy.signal", "signal", None, Kind.CHOICE, "Where it was removed.", ("traces", "metrics", "logs")
+    "ws.privacy.signal",
+    "signal",
+    None,
+    Kind.CHOICE,
+    "Where it was removed.",
+    ("traces", "metrics", "logs"),
 )
 REMOVED: Final = Attribute(
     "ws.privacy.kind",
@@ -135,9 +196,20 @@ REMOVED: Final = Attribute(
     "Kind of what was removed.",
     (*(kind.value for kind in Kind), "undeclared"),
 )
-PLACE: Final = Attribute("ws.telemetry.place", "place", None, Kind.CODE_NAME, "The part of otel-ws that failed.")
+PLACE: Final = Attribute(
+    "ws.telemetry.place",
+    "place",
+    None,
+    Kind.CODE_NAME,
+    "The part of otel-ws that failed.",
+)
 STATUS: Final = Attribute(
-    "ws.health.status", None, "status", Kind.CHOICE, "The verdict.", ("healthy", "degraded", "unhealthy")
+    "ws.health.status",
+    None,
+    "status",
+    Kind.CHOICE,
+    "The verdict.",
+    ("healthy", "degraded", "unhealthy"),
 )
 RULE: Final = Attribute("ws.health.rule", None, "rule", Kind.CODE_NAME, "The rule that decided the verdict.")
 VALUE: Final = _number("ws.health.value", "value", "What the rule measured.")

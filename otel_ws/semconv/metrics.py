@@ -28,16 +28,30 @@ from otel_ws.semconv.attributes import (
 from otel_ws.semconv.model import Instrument, Metric
 
 _DOOR: Final = (ROUTE, TRANSPORT)
-_C, _U, _G, _H = Instrument.COUNTER, Instrument.UP_DOWN, Instrument.GAUGE, Instrument.HISTOGRAM
+_C, _U, _G, _H = (
+    Instrument.COUNTER,
+    Instrument.UP_DOWN,
+    Instrument.GAUGE,
+    Instrument.HISTOGRAM,
+)
 _FAST: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SLOW: Final = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 CONNECTIONS: Final = Metric(
-    "ws.connections", _C, "{connection}", (*_DOOR, ROLE, SCOPE_TYPE, OUTCOME, SUBPROTOCOL), "Accepted and ended."
+    "ws.connections",
+    _C,
+    "{connection}",
+    (*_DOOR, ROLE, SCOPE_TYPE, OUTCOME, SUBPROTOCOL),
+    "Accepted and ended.",
 )
 ACTIVE: Final = Metric("ws.active_connections", _U, "{connection}", (*_DOOR, ROLE, SCOPE_TYPE), "Open now.")
 ACTIVE_BY_ID: Final = Metric(
-    "ws.active_connections.by_id", _U, "{connection}", (), "Open now, by an id that the operator chose.", live=True
+    "ws.active_connections.by_id",
+    _U,
+    "{connection}",
+    (),
+    "Open now, by an id that the operator chose.",
+    live=True,
 )
 ACTIVE_USERS: Final = Metric("ws.active_users", _U, "{user}", (), "Different users connected now.", live=True)
 DUAL_USERS: Final = Metric("ws.users.dual", _U, "{user}", (), "Users connected by both transports.", live=True)
@@ -50,26 +64,61 @@ CONNECTION_DURATION: Final = Metric(
     (1.0, 10.0, 60.0, 300.0, 1800.0, 3600.0, 14400.0, 43200.0, 86400.0),
 )  # fmt: skip
 CONNECTION_AGE: Final = Metric(
-    "ws.connection.age", _U, "{connection}", (TRANSPORT, AGE), "Open connections by age.", live=True
+    "ws.connection.age",
+    _U,
+    "{connection}",
+    (TRANSPORT, AGE),
+    "Open connections by age.",
+    live=True,
 )
 CONNECTION_SETUP: Final = Metric(
-    "ws.connection.setup.duration", _H, "s", (*_DOOR, OUTCOME), "From scope to accept or rejection.", _SLOW
+    "ws.connection.setup.duration",
+    _H,
+    "s",
+    (*_DOOR, OUTCOME),
+    "From scope to accept or rejection.",
+    _SLOW,
 )
 REJECTIONS: Final = Metric(
-    "ws.connection.rejections", _C, "{connection}", (*_DOOR, REASON, CLOSE_CODE), "Ended before they were accepted."
+    "ws.connection.rejections",
+    _C,
+    "{connection}",
+    (*_DOOR, REASON, CLOSE_CODE),
+    "Ended before they were accepted.",
 )
 CONNECTION_HEALTH: Final = Metric(
-    "ws.connection.health", _U, "{connection}", (TRANSPORT, STATE), "Open connections by health.", live=True
+    "ws.connection.health",
+    _U,
+    "{connection}",
+    (TRANSPORT, STATE),
+    "Open connections by health.",
+    live=True,
 )
 BUSY_TIME: Final = Metric("ws.connection.busy_time", _C, "s", _DOOR, "Time spent in handlers.")
 MESSAGES: Final = Metric(
-    "ws.messages", _C, "{message}", (*_DOOR, MESSAGE_TYPE, OUTCOME), "From clients.", spelling=((MESSAGE_TYPE, "type"),)
+    "ws.messages",
+    _C,
+    "{message}",
+    (*_DOOR, MESSAGE_TYPE, OUTCOME),
+    "From clients.",
+    spelling=((MESSAGE_TYPE, "type"),),
 )
 MESSAGES_SENT: Final = Metric("ws.messages.sent", _C, "{message}", (*_DOOR, OUTCOME), "To clients.")
 MESSAGE_LATENCY: Final = Metric("ws.message.latency", _H, "s", (*_DOOR, MESSAGE_TYPE), "Time in the handler.", _FAST)
-MESSAGE_WAIT: Final = Metric("ws.message.wait", _H, "s", _DOOR, "From handed to us until its handler began.", _FAST)
+MESSAGE_WAIT: Final = Metric(
+    "ws.message.wait",
+    _H,
+    "s",
+    _DOOR,
+    "From handed to us until its handler began.",
+    _FAST,
+)
 BACKLOGGED: Final = Metric(
-    "ws.message.backlogged", _C, "{message}", _DOOR, "Messages that were already queued when they were asked for."
+    "ws.message.backlogged",
+    _C,
+    "{message}",
+    _DOOR,
+    "Messages that were already queued when they were asked for.",
 )
 MESSAGE_SIZE: Final = Metric(
     "ws.message.size", _H, "By", (*_DOOR, DIRECTION), "Size of a message.",
@@ -77,21 +126,43 @@ MESSAGE_SIZE: Final = Metric(
 )  # fmt: skip
 SEND_DURATION: Final = Metric("ws.send.duration", _H, "s", _DOOR, "Until the server took the message.", _FAST)
 PING_DURATION: Final = Metric(
-    "ws.ping.duration", _H, "s", _DOOR, "Heartbeat round trips that the application measured.", _SLOW
+    "ws.ping.duration",
+    _H,
+    "s",
+    _DOOR,
+    "Heartbeat round trips that the application measured.",
+    _SLOW,
 )
 RATELIMITS: Final = Metric("ws.ratelimit.events", _C, "{event}", (TRANSPORT, REASON), "Rate-limit rejections.")
 AUTH_FAILURES: Final = Metric("ws.auth.failures", _C, "{event}", (TRANSPORT, REASON), "Authentication failures.")
-ERRORS: Final = Metric("ws.errors", _C, "{error}", (ROUTE, ERROR_TYPE, ERROR_CATEGORY, ERROR_SEVERITY), "Errors.")
+ERRORS: Final = Metric(
+    "ws.errors",
+    _C,
+    "{error}",
+    (ROUTE, ERROR_TYPE, ERROR_CATEGORY, ERROR_SEVERITY),
+    "Errors.",
+)
 BROADCASTS: Final = Metric("ws.broadcasts", _C, "{message}", (TEMPLATE, OUTCOME), "Messages sent to groups.")
 BROADCAST_DURATION: Final = Metric(
-    "ws.broadcast.duration", _H, "s", (TEMPLATE,), "Until the layer took the message.", _FAST
+    "ws.broadcast.duration",
+    _H,
+    "s",
+    (TEMPLATE,),
+    "Until the layer took the message.",
+    _FAST,
 )
 BROADCAST_RECIPIENTS: Final = Metric(
     "ws.broadcast.recipients", _H, "{channel}", (TEMPLATE,), "Channels that a broadcast was for, where known.",
     (1.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1000.0, 5000.0),
 )  # fmt: skip
 PROCESS_MEMORY: Final = Metric(
-    "process.memory.usage", _U, "By", (), "Resident memory of this process.", live=True, adopted=True
+    "process.memory.usage",
+    _U,
+    "By",
+    (),
+    "Resident memory of this process.",
+    live=True,
+    adopted=True,
 )
 PROCESS_CPU: Final = Metric(
     "process.cpu.utilization", _G, "1", (), "CPU time since the last look, over elapsed time and CPUs.",
@@ -99,7 +170,12 @@ PROCESS_CPU: Final = Metric(
 )  # fmt: skip
 LOOP_LAG: Final = Metric("ws.event_loop.lag", _H, "s", (), "How late the event loop ran a timer.", _FAST)
 REDACTIONS: Final = Metric(
-    "ws.privacy.redactions", _C, "{value}", (SIGNAL, REMOVED), "Values that the policy removed or replaced.", live=True
+    "ws.privacy.redactions",
+    _C,
+    "{value}",
+    (SIGNAL, REMOVED),
+    "Values that the policy removed or replaced.",
+    live=True,
 )
 TELEMETRY_ERRORS: Final = Metric(
     "ws.telemetry.errors", _C, "{error}", (PLACE,), "Failures of otel-ws itself; the application never saw them.",

@@ -79,7 +79,11 @@ class Metric:
     def prometheus_name(self) -> str:
         """The name after the OTLP to Prometheus translation, without ``_bucket``, ``_sum`` and ``_count``."""
         base = self.name.replace(".", "_")
-        suffix = {"s": "_seconds", "By": "_bytes", "1": "_ratio" if self.instrument is Instrument.GAUGE else ""}
+        suffix = {
+            "s": "_seconds",
+            "By": "_bytes",
+            "1": "_ratio" if self.instrument is Instrument.GAUGE else "",
+        }
         unit = suffix.get(self.unit, "")
         total = "_total" if self.instrument is Instrument.COUNTER else ""
         return base + ("" if base.endswith(unit) else unit) + total

@@ -40,7 +40,10 @@ MESSAGE_SPAN: Final = SpanType(
     "As long as the handler; its own trace, linked to connect. An inner consumer's is INTERNAL.",
 )
 SEND_SPAN: Final = SpanType(
-    "send {route}", "INTERNAL", (*_BASE, SIZE, OUTCOME, ERROR_TYPE), "One send, only with OTEL_WS_SEND_SPANS."
+    "send {route}",
+    "INTERNAL",
+    (*_BASE, SIZE, OUTCOME, ERROR_TYPE),
+    "One send, only with OTEL_WS_SEND_SPANS.",
 )
 DISCONNECT_SPAN: Final = SpanType(
     "disconnect {route}",

@@ -13,20 +13,25 @@ class Events:
     """Hands each event to the OpenTelemetry logger."""
 
     def __init__(self, provider: LoggerProvider | None, version: str) -> None:
-        self._logger = (provider or get_logger_provider()).get_logger(SCOPE_NAME, version, SCHEMA_URL)
+        self.provider = provider or get_logger_provider()
+        self.logger = self.provider.get_logger(SCOPE_NAME, version, SCHEMA_URL)
 
     def write(self, record: EventRecord) -> None:
         """Emit one log record: fixed body, cleared attributes, ids as strings."""
         event = record.event
-        self._logger.emit(
+        self.logger.emit(
             timestamp=record.timestamp_ns,
             context=record.context if isinstance(record.context, Context) else None,
             severity_number=SeverityNumber(event.level.value),
             severity_text=event.level.name,
             body=event.message,
-            attributes={attribute.key: _exported(attribute, value) for attribute, value in record.values.items()},
+            attributes={attribute.key: exported(attribute, value) for attribute, value in record.values.items()},
             event_name=event.name,
         )
+
+    def is_wanted(self) -> bool:
+        """The API does not tell; assume so."""
+        return True
 
     def flush(self) -> None:
         """Nothing is held here; the log processors hold it."""
@@ -35,5 +40,6 @@ class Events:
         """Nothing is held here; the provider belongs to whoever made it."""
 
 
-def _exported(attribute: Attribute, value: Value) -> Value:
+def exported(attribute: Attribute, value: Value) -> Value:
+    """A value as log records and spans carry it: ids are strings."""
     return str(value) if attribute.kind is Kind.ID else value

@@ -10,10 +10,23 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter_provider
+from opentelemetry.metrics import (
+    CallbackOptions,
+    Histogram,
+    MeterProvider,
+    Observation,
+    get_meter_provider,
+)
 
 from otel_ws.faults import fault
-from otel_ws.semconv import ACTIVE_BY_ID, METRICS, SCHEMA_URL, SCOPE_NAME, Instrument, Metric
+from otel_ws.semconv import (
+    ACTIVE_BY_ID,
+    METRICS,
+    SCHEMA_URL,
+    SCOPE_NAME,
+    Instrument,
+    Metric,
+)
 from otel_ws.types import Labels
 
 
@@ -30,15 +43,21 @@ class Source(Protocol):
 class Metrics:
     """All instruments of otel-ws on one meter provider."""
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, provider: MeterProvider, version: str) -> None:
+        meter = provider.get_meter(SCOPE_NAME, version, SCHEMA_URL)
+        self.provider = provider
         self.source: Source | None = None
-        self._record: dict[Metric, Callable[..., None]] = {}
+        self.histograms: dict[Metric, Histogram] = {}
+        self.before_collect: Callable[[], None] | None = None
         self._attributes: dict[tuple[Metric, Labels], dict[str, str]] = {}
         for metric in METRICS:
             if metric.instrument is Instrument.HISTOGRAM:
-                self._record[metric] = meter.create_histogram(
-                    metric.name, metric.unit, metric.brief, explicit_bucket_boundaries_advisory=list(metric.bounds)
-                ).record
+                self.histograms[metric] = meter.create_histogram(
+                    metric.name,
+                    metric.unit,
+                    metric.brief,
+                    explicit_bucket_boundaries_advisory=list(metric.bounds),
+                )
             else:
                 create = {
                     Instrument.COUNTER: meter.create_observable_counter,
@@ -49,7 +68,7 @@ class Metrics:
 
     def observe(self, metric: Metric, labels: Labels, value: float) -> None:
         """Record one value of a histogram."""
-        self._record[metric](value, self._named(metric, labels))
+        self.histograms[metric].record(value, self.named(metric, labels))
 
     def _callback(self, metric: Metric) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def look(options: CallbackOptions) -> Iterable[Observation]:
@@ -57,18 +76,19 @@ class Metrics:
             if source is None:
                 return []
             try:
+                if self.before_collect is not None:
+                    self.before_collect()
                 if metric is ACTIVE_BY_ID:
                     return [Observation(_whole(value), {name: key}) for name, key, value in source.by_id()]
-                return [
-                    Observation(_whole(value), self._named(metric, labels)) for labels, value in source.read(metric)
-                ]
+                return [Observation(_whole(value), self.named(metric, labels)) for labels, value in source.read(metric)]
             except Exception as exc:
                 fault("metrics", exc)
                 return []
 
         return look
 
-    def _named(self, metric: Metric, labels: Labels) -> dict[str, str]:
+    def named(self, metric: Metric, labels: Labels) -> dict[str, str]:
+        """The labels by name, without empty ones."""
         attributes = self._attributes.get((metric, labels))
         if attributes is None:
             attributes = {name: value for name, value in zip(metric.label_names, labels, strict=True) if value}
@@ -86,11 +106,11 @@ def metrics_for(provider: MeterProvider | None, version: str) -> Metrics:
     """The instruments on this provider (the global one if none is given), made at the first call."""
     if provider is None or provider is get_meter_provider():
         if not _global:
-            _global.append(Metrics(get_meter_provider().get_meter(SCOPE_NAME, version, SCHEMA_URL)))
+            _global.append(Metrics(get_meter_provider(), version))
         return _global[0]
     metrics = _known.get(provider)
     if metrics is None:
-        metrics = _known[provider] = Metrics(provider.get_meter(SCOPE_NAME, version, SCHEMA_URL))
+        metrics = _known[provider] = Metrics(provider, version)
     return metrics
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextvars import Token
 from random import getrandbits
-from typing import Final
+from typing import Final, Protocol
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
@@ -23,6 +23,7 @@ from opentelemetry.trace import (
     Status,
     StatusCode,
     TraceFlags,
+    Tracer,
     TracerProvider,
     get_current_span,
     get_tracer_provider,
@@ -42,11 +43,18 @@ class Spans:
     """Starts and finishes every span of otel-ws."""
 
     def __init__(
-        self, provider: TracerProvider | None, version: str, settings: Settings, random: Callable[[], float]
+        self,
+        provider: TracerProvider | None,
+        version: str,
+        settings: Settings,
+        random: Callable[[], float],
     ) -> None:
-        self._tracer = (provider or get_tracer_provider()).get_tracer(SCOPE_NAME, version, SCHEMA_URL)
+        self.provider = provider or get_tracer_provider()
+        self.tracer = self.provider.get_tracer(SCOPE_NAME, version, SCHEMA_URL)
+        self.maker: SpanMaker = ApiSpans(self.tracer)
         self._connect_context = settings.connect_context
         self._message_traces = settings.message_traces
+        self.has_messages = settings.message_traces != "off"
         self._ratio = settings.message_sample_ratio
         self._random = random
 
@@ -62,62 +70,102 @@ class Spans:
             links.append(Link(remote))
         return self._start("connect", SpanKind.SERVER, context, links)
 
-    def message(self, connect: Span, name: str) -> Span | None:
+    def message(self, connect: Span) -> Span | None:
         """Start the span of a client message, or ``None`` where message spans are off."""
         if self._message_traces == "off":
             return None
         if self._message_traces == "child":
             parent = set_span_in_context(connect)
-            return self._start(name, SpanKind.SERVER, parent, []) if self._kept() else _unsampled(connect)
+            return self._start("message", SpanKind.SERVER, parent, []) if self._kept() else _unsampled(connect)
         if not self._kept():
             return _unsampled(None)
-        return self._start(name, SpanKind.SERVER, _rootless(), _link(connect))
+        return self._start("message", SpanKind.SERVER, _rootless(), _link(connect))
 
-    def inner(self, outer: Span | None, connect: Span, name: str) -> Span | None:
+    def inner(self, outer: Span | None, connect: Span) -> Span | None:
         """Start the INTERNAL span of a nested consumer, under the outer consumer's message."""
         if self._message_traces == "off":
             return None
         parent = set_span_in_context(NonRecordingSpan(_ids_only(outer or connect)))
-        return self._start(name, SpanKind.INTERNAL, parent, [])
+        return self._start("message", SpanKind.INTERNAL, parent, [])
 
     def disconnect(self, connect: Span) -> Span:
         """Start the disconnect span, linked to connect."""
         return self._start("disconnect", SpanKind.SERVER, _rootless(), _link(connect))
 
-    def sent(self, name: str, start_ns: int, end_ns: int, attributes: Cleared, error_type: str | None) -> None:
+    def sent(
+        self,
+        name: str,
+        start_ns: int,
+        end_ns: int,
+        attributes: Cleared,
+        error_type: str | None,
+    ) -> None:
         """A span for a send that is over already, under whatever is current."""
-        span = self._tracer.start_span(
-            name, kind=SpanKind.INTERNAL, start_time=start_ns, record_exception=False, set_status_on_exception=False
-        )
-        self._describe(span, attributes, error_type)
-        span.end(end_ns)
+        span = self.maker.start(name, SpanKind.INTERNAL, otel_context.get_current(), [], start_ns)
+        self.maker.finish(span, name, attributes, error_type is not None, end_ns)
 
-    # --- finishing --------------------------------------------------------------------------------------
     def finish(self, span: Span, name: str, attributes: Cleared, error_type: str | None = None) -> None:
         """Name, describe and end a span. An error is a status and ``error.type``, never a text."""
-        if span.is_recording():
-            span.update_name(name)
-            self._describe(span, attributes, error_type)
-        span.end()
-
-    def _describe(self, span: Span, attributes: Cleared, error_type: str | None) -> None:
-        span.set_attributes({attribute.key: value for attribute, value in attributes.items()})
-        if error_type is not None:
-            span.set_status(Status(StatusCode.ERROR))
+        self.maker.finish(span, name, attributes, error_type is not None)
 
     def _start(self, name: str, kind: SpanKind, context: Context, links: list[Link]) -> Span:
-        return self._tracer.start_span(
-            name, context, kind, links=links, record_exception=False, set_status_on_exception=False
-        )
+        return self.maker.start(name, kind, context, links)
 
     def _kept(self) -> bool:
         return self._ratio >= 1.0 or self._random() < self._ratio
+
+
+class SpanMaker(Protocol):
+    """How spans are made and ended: by the API, or by `sdk` where it knows a cheaper way."""
+
+    def start(
+        self, name: str, kind: SpanKind, context: Context, links: list[Link], start_time: int | None = None
+    ) -> Span:
+        """Start a span under what the context holds; times are Unix nanoseconds."""
+
+    def finish(self, span: Span, name: str, attributes: Cleared, is_error: bool, end_time: int | None = None) -> None:
+        """Name, describe and end it."""
+
+
+class ApiSpans:
+    """A ``SpanMaker`` on any tracer."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+
+    def start(
+        self, name: str, kind: SpanKind, context: Context, links: list[Link], start_time: int | None = None
+    ) -> Span:
+        """Ask the tracer."""
+        return self._tracer.start_span(
+            name,
+            context,
+            kind,
+            links=links,
+            start_time=start_time,
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+
+    def finish(self, span: Span, name: str, attributes: Cleared, is_error: bool, end_time: int | None = None) -> None:
+        """Through the API's setters."""
+        if span.is_recording():
+            span.update_name(name)
+            span.set_attributes({attribute.key: value for attribute, value in attributes.items()})
+            if is_error:
+                span.set_status(Status(StatusCode.ERROR))
+        span.end(end_time)
 
 
 # --- making current ---------------------------------------------------------------------------------------
 def attach(span: Span | None) -> Token[Context]:
     """Make a span (or none) current, keeping everything else in the context; hand the token to ``detach``."""
     return otel_context.attach(set_span_in_context(INVALID_SPAN if span is None else span))
+
+
+def has_current() -> bool:
+    """Whether any span is current."""
+    return get_current_span() is not INVALID_SPAN
 
 
 def detach(token: Token[Context]) -> None:

@@ -1,0 +1,32 @@
+"""Which consumer answers which WebSocket path, and what stands in front of them all."""
+
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.core.asgi import get_asgi_application
+from django.urls import path
+
+# Django must be set up before anything that imports models.
+django_application = get_asgi_application()
+
+from tournament.auth import JWTAuthMiddleware  # noqa: E402
+from tournament.consumers import MatchConsumer, TickerConsumer, TournamentConsumer  # noqa: E402
+from tournament.limits import ConnectionLimitMiddleware  # noqa: E402
+from tournament.lobby import GlobalConsumer  # noqa: E402
+
+match_router = URLRouter([path("<int:match_id>/", MatchConsumer.as_asgi())])
+
+websocket_router = URLRouter(
+    [
+        path("ws/global/", GlobalConsumer.as_asgi()),
+        path("ws/tournament/<int:tournament_id>/", TournamentConsumer.as_asgi()),
+        path("ws/match/<int:tournament_id>/", match_router),
+        # Reached when the nested router above finds no match id in the rest of the path.
+        path("ws/match/<int:tournament_id>/live/", TickerConsumer.as_asgi()),
+    ]
+)
+
+application = ProtocolTypeRouter(
+    {
+        "http": django_application,
+        "websocket": JWTAuthMiddleware(ConnectionLimitMiddleware(websocket_router)),
+    }
+)

@@ -1,0 +1,213 @@
+"""Every private touch of the OpenTelemetry SDK, each with its reason and a check of its shape.
+
+Written against 1.39 to 1.45. Where a shape is not as expected, ``ShapeError`` sends the caller to the public way,
+which is slower and otherwise the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry.metrics import Histogram as ApiHistogram
+from opentelemetry.sdk._logs import LoggerProvider, ReadWriteLogRecord
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics._internal.exemplar import Exemplar as Exemplar
+from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import Sampler
+from opentelemetry.trace import Link, SpanContext, Status
+
+
+class ShapeError(Exception):
+    """The installed SDK does not look as expected here; the text names the place."""
+
+
+def _get(thing: object, path: str) -> Any:
+    for name in path.split("."):
+        try:
+            thing = getattr(thing, name)
+        except AttributeError:
+            raise ShapeError(path) from None
+    return thing
+
+
+# --- metrics: the API has no observable histogram, so points are added to what a reader receives ----------------
+def readers(provider: MeterProvider) -> list[MetricReader]:
+    """The provider's readers, late ones included."""
+    return list(_get(provider, "_measurement_consumer._reader_storages"))
+
+
+def is_matched_by_view(provider: MeterProvider, instrument: ApiHistogram) -> bool:
+    """Whether a View of the user's is about this instrument."""
+    return any(_get(view, "_match")(instrument) for view in _get(provider, "_sdk_config.views"))
+
+
+def wants_exemplars(provider: MeterProvider) -> bool:
+    """Whether the user left exemplars on."""
+    return type(_get(provider, "_sdk_config.exemplar_filter")).__name__ != "AlwaysOffExemplarFilter"
+
+
+def preference(reader: MetricReader, instrument: ApiHistogram) -> tuple[AggregationTemporality, bool]:
+    """The reader's temporality for histograms, and whether it takes explicit buckets with our bounds."""
+    temporality = _of(_get(reader, "_instrument_class_temporality"), instrument)
+    aggregation = _of(_get(reader, "_instrument_class_aggregation"), instrument)
+    plain = type(aggregation).__name__ in {"DefaultAggregation", "ExplicitBucketHistogramAggregation"}
+    return temporality, plain and getattr(aggregation, "_boundaries", None) is None
+
+
+def _of(by_class: dict[type, Any], instrument: ApiHistogram) -> Any:
+    for kind, value in by_class.items():
+        if isinstance(instrument, kind):
+            return value
+    raise ShapeError("_instrument_class_temporality")
+
+
+def intercept(reader: MetricReader, change: Callable[[Any], Any]) -> Callable[[], None]:
+    """Let ``change`` see and replace what the reader receives; returns what undoes it."""
+    original = _get(reader, "_receive_metrics")
+
+    def receive(metrics_data: Any, *args: Any, **kwargs: Any) -> None:
+        original(change(metrics_data), *args, **kwargs)
+
+    reader._receive_metrics = receive  # type: ignore[method-assign]
+
+    def undo() -> None:
+        if vars(reader).get("_receive_metrics") is receive:
+            del vars(reader)["_receive_metrics"]
+
+    return undo
+
+
+# --- spans: what a span of ours needs of the tracer it stands in for --------------------------------------------
+@dataclass(frozen=True, slots=True)
+class TracerParts:
+    """The parts of a provider that make and take a span."""
+
+    processor: SpanProcessor
+    sampler: Sampler
+    ids: IdGenerator
+    resource: Resource
+    scope: Any
+
+
+def tracer_parts(provider: TracerProvider, tracer: object) -> TracerParts:
+    """The parts, if a light span may stand in for the SDK's.
+
+    Raises:
+        ShapeError: limits are set, the tracer is off, SDK self-metrics are on, or something looks otherwise.
+    """
+    if not _is_roomy(_get(tracer, "_span_limits")):
+        raise ShapeError("span limits are set")
+    enabled = getattr(tracer, "_is_enabled", None)
+    if callable(enabled) and not enabled():
+        raise ShapeError("the tracer is off")
+    for name in ("_name", "_context", "_kind", "_attributes", "_events", "_links", "_status", "_resource"):
+        if name not in vars(ReadableSpan("probe", resource=Resource({}))):
+            raise ShapeError(f"ReadableSpan.{name}")
+    composite = _get(provider, "_active_span_processor")
+    if not isinstance(_get(composite, "_span_processors"), tuple):
+        raise ShapeError("_span_processors")
+    return TracerParts(
+        composite,
+        provider.sampler,
+        provider.id_generator,
+        provider.resource,
+        _get(tracer, "instrumentation_scope"),
+    )
+
+
+def processors(processor: SpanProcessor) -> tuple[SpanProcessor, ...]:
+    """The processors that a provider's composite hands spans to: another tuple after one was added."""
+    return processor._span_processors  # type: ignore[attr-defined, no-any-return]
+
+
+def is_blind_at_start(processor: SpanProcessor) -> bool:
+    """Whether a processor does nothing when a span starts: then it cannot miss a real one."""
+    start = type(processor).on_start
+    if start is SpanProcessor.on_start:
+        return True
+    return type(processor) in (BatchSpanProcessor, SimpleSpanProcessor)
+
+
+def clear_sdk_span(span: Any, clear: Callable[[Any], dict[str, Any]], clear_event: Callable[[Any], Any]) -> None:
+    """Clear what the application put on an SDK span of ours, before it ends: nothing public takes a value away."""
+    found = _get(span, "_attributes")
+    kept = clear(dict(found))
+    for key in list(found):
+        if key not in kept:
+            del found[key]
+        elif kept[key] != found[key]:
+            found[key] = kept[key]
+    if span._events:
+        span._events = tuple(clear_event(event) for event in span._events)
+    if any(link.attributes or link.context.trace_state for link in span._links):
+        span._links = tuple(Link(ids_only(link.context)) for link in span._links)
+    if span._status.description:
+        span._status = Status(span._status.status_code)
+
+
+def ids_only(context: SpanContext) -> SpanContext:
+    return SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags)
+
+
+# --- log records: one pass over attributes that are cleared already is enough -----------------------------------
+@dataclass(frozen=True, slots=True)
+class LoggerParts:
+    """The parts of a logger that make and take a record."""
+
+    processor: Any
+    resource: Resource
+    scope: Any
+    limits: Any
+
+
+def logger_parts(provider: LoggerProvider, logger: object) -> LoggerParts:
+    """The parts, if a light record may stand in for the SDK's.
+
+    Raises:
+        ShapeError: limits are set, the logger is off, or something looks otherwise.
+    """
+    enabled = getattr(logger, "_is_enabled", None)
+    if callable(enabled) and not enabled():
+        raise ShapeError("the logger is off")
+    limits = getattr(logger, "_log_record_limits", None)
+    composite = _get(logger, "_multi_log_record_processor")
+    if not isinstance(_get(composite, "_log_record_processors"), tuple):
+        raise ShapeError("_log_record_processors")
+    fields = set(getattr(ReadWriteLogRecord, "__dataclass_fields__", ()))
+    if fields != {"log_record", "resource", "instrumentation_scope", "limits"}:
+        raise ShapeError("ReadWriteLogRecord")
+    if limits is not None and not _is_roomy(limits):
+        raise ShapeError("log record limits are set")
+    return LoggerParts(
+        composite,
+        _get(logger, "_resource"),
+        _get(logger, "_instrumentation_scope"),
+        limits,
+    )
+
+
+def has_processors(parts: LoggerParts) -> bool:
+    """Whether anybody takes log records."""
+    return bool(parts.processor._log_record_processors)
+
+
+def record_of(log_record: Any, parts: LoggerParts) -> ReadWriteLogRecord:
+    """An SDK record around one whose attributes need no further pass."""
+    made = object.__new__(ReadWriteLogRecord)
+    made.log_record = log_record
+    made.resource = parts.resource
+    made.instrumentation_scope = parts.scope
+    if parts.limits is not None:
+        made.limits = parts.limits
+    return made
+
+
+def _is_roomy(limits: object) -> bool:
+    """Whether the limits are those of the specification or wider, so that ours never meet them."""
+    return all(value is None or (not name.endswith("_length") and value >= 128) for name, value in vars(limits).items())

@@ -1,0 +1,243 @@
+"""Spans and log records of our own for the SDK's pipeline: what they carry is cleared, so it is not checked again.
+
+They stand in for the SDK's only where nothing can tell the difference (``_private`` says where). A handler's
+``get_current_span()`` is one of these: what the application puts on it is kept until the end, then cleared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from time import time_ns
+from typing import Any
+
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.trace import Span as SdkSpan
+from opentelemetry.sdk.trace.sampling import Decision
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    Tracer,
+    get_current_span,
+)
+
+from otel_ws.policy import Policy
+from otel_ws.sdk._private import (
+    LoggerParts,
+    TracerParts,
+    clear_sdk_span,
+    has_processors,
+    ids_only,
+    is_blind_at_start,
+    processors,
+    record_of,
+)
+from otel_ws.semconv import Level
+from otel_ws.signals.events import Events
+from otel_ws.signals.spans import ApiSpans
+from otel_ws.types import Cleared, EventRecord
+
+_UNSET = Status(StatusCode.UNSET)
+_ERROR = Status(StatusCode.ERROR)
+# W3C trace context level 2; SDKs before 1.44 do not know the flag.
+_RANDOM = int(getattr(TraceFlags, "RANDOM_TRACE_ID", 0))
+_FLAGS = {
+    (sampled, random): TraceFlags((TraceFlags.SAMPLED if sampled else TraceFlags.DEFAULT) | (_RANDOM if random else 0))
+    for sampled in (True, False)
+    for random in (True, False)
+}
+_SEVERITIES = {level.value: SeverityNumber(level.value) for level in Level}
+
+
+class LightSpan(ReadableSpan, Span):
+    """A span with the readable members of the SDK's and the writing ones of the API's."""
+
+    # Every span begins with these; an instance holds only what differs.
+    _instrumentation_info = None
+    _end_time: int | None = None
+    _status: Status = _UNSET
+    _events: Sequence[Event] = ()
+    sampler_keys: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        parts: TracerParts,
+        name: str,
+        context: SpanContext,
+        parent: SpanContext | None,
+        kind: SpanKind,
+        links: Sequence[Link],
+        attributes: dict[str, Any],
+        start_time: int | None,
+    ) -> None:
+        self._parts = parts
+        self._name = name
+        self._made = self._context = context
+        self._parent = parent
+        self._kind = kind
+        self._links = links
+        self.held = self._attributes = attributes
+        self._resource = parts.resource
+        self._instrumentation_scope = parts.scope
+        self._start_time = time_ns() if start_time is None else start_time
+
+    def get_span_context(self) -> SpanContext:
+        """Ids and flags."""
+        return self._made
+
+    def is_recording(self) -> bool:
+        """Whether it has not ended."""
+        return self._end_time is None
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        """Keep an attribute until the end, when the policy decides about it."""
+        if self._end_time is None:
+            self.held[key] = value
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Keep several."""
+        if self._end_time is None:
+            self.held.update(attributes)
+
+    def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
+        """Keep an event until the end."""
+        if self._end_time is None:
+            self._events = (*self._events, Event(name, dict(attributes or {}), timestamp))
+
+    def add_link(self, context: SpanContext, attributes: Any = None) -> None:
+        """Keep a link: its ids; attributes and trace state are somebody's text."""
+        if self._end_time is None:
+            self._links = [*self._links, Link(ids_only(context))]
+
+    def update_name(self, name: str) -> None:
+        """Take a name; ours replaces it at the end."""
+        if self._end_time is None:
+            self._name = name
+
+    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
+        """Take a status; its description does not leave. OK is final, as in the specification."""
+        code = status.status_code if isinstance(status, Status) else status
+        if self._end_time is None and code is not StatusCode.UNSET and self._status.status_code is not StatusCode.OK:
+            self._status = Status(code)
+
+    def record_exception(
+        self, exception: BaseException, attributes: Any = None, timestamp: int | None = None, escaped: bool = False
+    ) -> None:
+        """Keep that there was one: its class; the text and the stack do not leave."""
+        self.add_event("exception", {"error.type": type(exception).__name__}, timestamp)
+
+    def end(self, end_time: int | None = None) -> None:
+        """End it, and hand it to the provider's processors."""
+        if self._end_time is not None:
+            return
+        self._end_time = time_ns() if end_time is None else end_time
+        processor = self._parts.processor
+        processor._on_ending(self)  # type: ignore[arg-type]
+        processor.on_end(self)
+
+
+class LightSpans:
+    """A ``SpanMaker`` that makes light spans, and the SDK's where a processor looks at spans when they start."""
+
+    def __init__(self, tracer: Tracer, parts: TracerParts, policy: Policy) -> None:
+        self._api = ApiSpans(tracer)
+        self._parts = parts
+        self._policy = policy
+        self._seen: object = None
+        self._is_blind = False
+        self._random = _RANDOM if getattr(parts.ids, "is_trace_id_random", bool)() else 0
+
+    def start(
+        self, name: str, kind: SpanKind, context: Context, links: list[Link], start_time: int | None = None
+    ) -> Span:
+        """Ask the sampler, and start a span; one that is not sampled costs next to nothing."""
+        parts = self._parts
+        current = processors(parts.processor)
+        if current is not self._seen:
+            self._is_blind = all(is_blind_at_start(one) for one in current)
+            self._seen = current
+        if not current:
+            return NonRecordingSpan(get_current_span(context).get_span_context())
+        if not self._is_blind:
+            return self._api.start(name, kind, context, links, start_time)
+        parent: SpanContext | None = get_current_span(context).get_span_context()
+        if parent is None or not parent.is_valid:
+            parent = None
+            trace_id = parts.ids.generate_trace_id()
+            random = self._random
+        else:
+            trace_id = parent.trace_id
+            random = parent.trace_flags & _RANDOM
+        result = parts.sampler.should_sample(context, trace_id, name, kind, None, links)
+        is_sampled = result.decision is Decision.RECORD_AND_SAMPLE
+        flags = _FLAGS[is_sampled, bool(random)]
+        made = SpanContext(trace_id, parts.ids.generate_span_id(), False, flags, result.trace_state)
+        if result.decision is Decision.DROP:
+            return NonRecordingSpan(made)
+        attributes = dict(result.attributes) if result.attributes else {}
+        span = LightSpan(parts, name, made, parent, kind, links, attributes, start_time)
+        if attributes:
+            span.sampler_keys = tuple(attributes)
+        return span
+
+    def finish(self, span: Span, name: str, attributes: Cleared, is_error: bool, end_time: int | None = None) -> None:
+        """Put what is ours on it; what the application put there is cleared by the policy."""
+        if type(span) is LightSpan:
+            own: dict[str, Any] = {attribute.key: value for attribute, value in attributes.items()}
+            if span.held:
+                own = {**self._cleared(span.held, span.sampler_keys), **own}
+            span.held = span._attributes = own
+            span._name = name
+            if is_error:
+                span._status = _ERROR
+            if span._events:
+                span._events = tuple(self._event(event) for event in span._events)
+            span.end(end_time)
+            return
+        if isinstance(span, SdkSpan) and span.is_recording():
+            clear_sdk_span(span, lambda found: self._cleared(found, tuple(found)), self._event)
+        self._api.finish(span, name, attributes, is_error, end_time)
+
+    def _cleared(self, found: Mapping[str, Any], sampler_keys: tuple[str, ...]) -> dict[str, Any]:
+        numbers = {key: found[key] for key in sampler_keys if key in found}
+        others = {key: value for key, value in found.items() if key not in numbers}
+        clear = self._policy.clear_keys
+        return {**clear("traces", numbers, numbers=True), **clear("traces", others)}
+
+    def _event(self, event: Event) -> Event:
+        attributes = self._policy.clear_keys("traces", event.attributes or {})
+        return Event(self._policy.code_name("traces", event.name), attributes, event.timestamp)
+
+
+class LightEvents(Events):
+    """An ``EventWriter`` whose records skip the SDK's pass over attributes that are cleared already."""
+
+    def __init__(self, provider: Any, version: str, parts: LoggerParts) -> None:
+        super().__init__(provider, version)
+        self._parts = parts
+
+    def is_wanted(self) -> bool:
+        """Whether any processor is registered."""
+        return has_processors(self._parts)
+
+    def write(self, record: EventRecord) -> None:
+        """Hand one record to the provider's processors."""
+        event = record.event
+        log_record = LogRecord(
+            timestamp=record.timestamp_ns,
+            observed_timestamp=record.timestamp_ns,
+            context=record.context if isinstance(record.context, Context) else None,
+            severity_number=_SEVERITIES[event.level.value],
+            severity_text=event.level.name,
+            body=event.message,
+            attributes={attribute.key: value for attribute, value in record.values.items()},
+            event_name=event.name,
+        )
+        self._parts.processor.on_emit(record_of(log_record, self._parts))
