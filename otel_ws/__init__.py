@@ -28,6 +28,7 @@ from otel_ws.api import (
 )
 from otel_ws.asgi import WebSocketMiddleware
 from otel_ws.fanout import VERSION
+from otel_ws.settings import Settings, sdk_disabled
 
 if TYPE_CHECKING:
     from otel_ws.instrumentor import ChannelsInstrumentor
@@ -61,6 +62,8 @@ def configure(**settings: Any) -> None:
     try:
         from otel_ws.sdk import configure as with_sdk
     except ImportError as exc:
+        if sdk_disabled() or not Settings.load_or_exit(None, **settings).enabled:
+            return
         raise SystemExit(
             "otel-ws cannot start:\n  otel_ws.configure() needs the OpenTelemetry SDK: pip install 'otel-ws[sdk]'. "
             f"Without it, otel_ws.WebSocketMiddleware alone writes JSON lines (missing: {exc.name})."

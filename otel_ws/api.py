@@ -17,7 +17,9 @@ from otel_ws import semconv
 from otel_ws.connection import Connection, current
 from otel_ws.connection import State as ConnectionState
 from otel_ws.faults import UsageError, fault, misuse
+from otel_ws.handling import Handling, working
 from otel_ws.health import Health
+from otel_ws.messages import category_of
 from otel_ws.recorder import Recorder
 
 P = ParamSpec("P")
@@ -67,6 +69,14 @@ def _connection(verb: str) -> Connection | None:
 def _inside() -> Connection | None:
     connection = current.get()
     return connection if connection is not None and connection.recorder is recorders.active() else None
+
+
+def _handling(connection: Connection | None) -> Handling | None:
+    """The handler at work here, if it still is."""
+    if connection is None:
+        return None
+    handling = working.get() or connection.plain_handling
+    return handling if handling is not None and not handling.is_over else None
 
 
 def _code(verb: str, reason: object) -> str:
@@ -135,9 +145,9 @@ def record_error(exc: BaseException, *, category: str | None = None, severity: s
         )
     connection = _inside()
     if connection is None:
-        active.error_raised(None, type(exc).__name__, category or "system", severity, None)
+        active.error_raised(None, type(exc).__name__, category or category_of(exc), severity, None)
         return
-    handling = connection.handled
+    handling = _handling(connection)
     if handling is not None:
         handling.note_error(exc)
     connection.tell_error(exc, handling.handler if handling else None, category, severity)
@@ -146,9 +156,9 @@ def record_error(exc: BaseException, *, category: str | None = None, severity: s
 @_harmless
 def record_message_denied() -> None:
     """Say that the message being handled is not allowed: its status becomes ``permission_denied``."""
-    connection = _connection("record_message_denied")
-    if connection is not None and connection.handled is not None:
-        connection.handled.status = "permission_denied"
+    handling = _handling(_connection("record_message_denied"))
+    if handling is not None:
+        handling.status = "permission_denied"
 
 
 @_harmless
@@ -170,9 +180,9 @@ def record_ping(seconds: float) -> None:
 @_harmless
 def set_message_type(name: str) -> None:
     """Name the message being handled; the name must be declared, else the type is ``unknown``."""
-    connection = _connection("set_message_type")
-    if connection is not None and connection.handled is not None:
-        connection.handled.note_type(name)
+    handling = _handling(_connection("set_message_type"))
+    if handling is not None:
+        handling.note_type(name)
 
 
 @_harmless
@@ -235,12 +245,12 @@ def declare(
     wrong += vocabulary.declare(semconv.CLOSE_CODE, _listed(close_codes))
     wrong += vocabulary.declare(semconv.TEMPLATE, _listed(templates))
     if heartbeat is not None:
-        name, seconds = heartbeat
-        wrong += vocabulary.declare(semconv.MESSAGE_TYPE, [name])
-        if _number(seconds) is None or seconds <= 0:
-            wrong.append(seconds)
+        name, seconds = _pair(heartbeat)
+        number = _number(seconds)
+        if number is None or number <= 0 or vocabulary.declare(semconv.MESSAGE_TYPE, [name]):
+            wrong.append(heartbeat)
         else:
-            vocabulary.heartbeat = (name, float(seconds))
+            vocabulary.heartbeat = (str(name), number)
     if wrong:
         misuse(
             "declare",
@@ -277,6 +287,8 @@ def _broadcast_ended(
         return
     try:
         count = _number(recipients)
+        if count is not None and count < 0:
+            count = None
         active.broadcast_sent(
             _inside(),
             template,
@@ -345,7 +357,11 @@ def _remember(connection: Connection | None, reason: str) -> None:
 
 
 def _listed(values: Any) -> list[Any]:
-    return [values] if isinstance(values, (str, int)) else list(values)
+    return list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [values]
+
+
+def _pair(value: Any) -> tuple[Any, Any]:
+    return (value[0], value[1]) if isinstance(value, (tuple, list)) and len(value) == 2 else (None, None)
 
 
 def _number(value: object, factor: float = 1.0) -> float | None:

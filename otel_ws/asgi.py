@@ -51,11 +51,13 @@ async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> A
     active = recorder.active()
     if active is None or (outer is not None and outer.state is not State.ENDED):
         return await app(scope, receive, send)
+    conversation: _Conversation | None = None
     try:
         conversation = _Conversation(Connection(active, scope), receive, send)
         pulse.beat(active)
     except Exception as exc:
         fault("open", exc)
+    if conversation is None:
         return await app(scope, receive, send)
     connection = conversation.connection
     joined = current.set(connection)
@@ -72,27 +74,34 @@ async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> A
         conversation.end(connection.returned)
         return result
     finally:
-        span_tools.detach(attached)
+        _leave(attached, joined)
+
+
+def _leave(attached: Any, joined: Any) -> None:
+    try:
         current.reset(joined)
+    except ValueError:
+        # Closed from another context, as a loop does with what is left at its end: that context is not ours.
+        return
+    span_tools.detach(attached)
 
 
 class _Conversation:
     """The two callables that the application gets instead of the server's."""
 
-    __slots__ = ("_handling", "_receive", "_send", "_task", "connection")
+    __slots__ = ("_receive", "_send", "_task", "connection")
 
     def __init__(self, connection: Connection, receive: Receive, send: Send) -> None:
         self.connection = connection
         self._receive = receive
         self._send = send
         self._task = _task()
-        self._handling: Handling | None = None
 
     async def receive(self) -> Message:
         connection = self.connection
         asked_at = 0.0
         try:
-            if self._handling is not None:
+            if connection.plain_handling is not None:
                 self._plain_ended(None)
             asked_at = connection.clock()
         except Exception as exc:
@@ -132,7 +141,7 @@ class _Conversation:
     def end(self, tell: Any, raised: BaseException | None = None) -> None:
         """The application ended: end a plain application's message, then the connection."""
         try:
-            if self._handling is not None:
+            if self.connection.plain_handling is not None:
                 self._plain_ended(raised)
             tell(raised) if raised is not None and isinstance(raised, Exception) else tell()
         except Exception as exc:
@@ -141,12 +150,13 @@ class _Conversation:
     # A plain ASGI application has no dispatch: its message lasts until it asks for the next one. The span is made
     # current only in the task that runs the application; anywhere else it would not reach the handler.
     def _plain_began(self) -> None:
-        self._handling = Handling(self.connection, "websocket.receive", None, True)
+        handling = Handling(self.connection, "websocket.receive", None, True)
+        self.connection.plain_handling = handling
         if self._is_own_task():
-            span_tools.attach(self._handling.span)
+            span_tools.attach(handling.span)
 
     def _plain_ended(self, raised: BaseException | None) -> None:
-        handling, self._handling = self._handling, None
+        handling, self.connection.plain_handling = self.connection.plain_handling, None
         try:
             if handling is not None:
                 handling.end(raised)

@@ -9,16 +9,19 @@ It says what happened, each thing once; the recorder decides who hears it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_ws import scope as scopes
 from otel_ws import semconv
+from otel_ws.faults import fault
+from otel_ws.messages import category_of, close_code, disconnect_code, size_of
 from otel_ws.policy import NOTHING
 from otel_ws.recorder import Recorder
 from otel_ws.semconv import OTHER, Attribute, Kind
+from otel_ws.settings import Settings
 from otel_ws.types import Cleared, Labels, Message, Scope
 
 if TYPE_CHECKING:
@@ -48,51 +51,16 @@ _ENDED: Final = State.ENDED
 class Connection:
     """The state of one connection and the verbs that move it. Nothing here raises for what a peer sends."""
 
+    # fmt: off
     __slots__ = (
-        "_described",
-        "_pending_sends",
-        "_pending_since",
-        "_seen",
-        "_told",
-        "accepted_at",
-        "clock",
-        "connect_span",
-        "connected_labels",
-        "connected_role",
-        "consumer",
-        "disconnect_about",
-        "disconnect_span",
-        "door",
-        "handled",
-        "handler_failed",
-        "ids",
-        "last_heartbeat",
-        "last_message_span",
-        "last_send_bad",
-        "longest_send",
-        "opened_at",
-        "plain",
-        "reason",
-        "received_at",
-        "received_size",
-        "recorder",
-        "role",
-        "role_label",
-        "root_path",
-        "route",
-        "route_parts",
-        "router_depth",
-        "scope",
-        "scope_type",
-        "send_failed",
-        "sends",
-        "state",
-        "subprotocol",
-        "tally",
-        "transport",
-        "unrouted",
-        "user_key",
-    )  # fmt: skip
+        "_described", "_pending", "_seen", "_told", "accepted_at", "active", "clock", "connect_span",
+        "connected_labels", "connected_role", "consumer", "disconnect_about", "disconnect_span", "door",
+        "handler_failed", "ids", "last_heartbeat", "last_message_span", "last_send_bad", "longest_send", "opened_at",
+        "plain", "plain_handling", "reason", "received_at", "received_size", "recorder", "role", "role_label",
+        "root_path", "route", "route_parts", "routers", "scope", "scope_type", "send_failed", "sends", "state",
+        "subprotocol", "tally", "transport", "unrouted", "user_key",
+    )
+    # fmt: on
 
     def __init__(self, recorder: Recorder, scope: Scope, transport: str = "websocket") -> None:
         self.recorder = recorder
@@ -105,13 +73,15 @@ class Connection:
         self.root_path = str(scope.get("root_path") or "").rstrip("/")
         self.route = OTHER
         self.route_parts: list[str] = []
-        self.router_depth = 0
+        self.routers: list[object] = []
         self.unrouted = False
         self.door = (OTHER, transport)
         self.tally = recorder.tally(self.door)
         self._described: Cleared | None = None
         self._seen: object = None
         self.role: object = None
+        # Labels of this connection in the gauge and in the counter, as they were at accept.
+        self.active: Labels = ()
         self.connected_labels: Labels = ()
         self.connected_role: object = None
         self.role_label = OTHER
@@ -125,14 +95,14 @@ class Connection:
         self.disconnect_about: dict[Attribute, object] = {}
         self.last_message_span: Any = None
         self.plain = True
-        self.handled: Handling | None = None
+        # A plain application has no dispatch; its message is here while it is handled.
+        self.plain_handling: Handling | None = None
         self.handler_failed = False
         self.last_send_bad = False
         self.last_heartbeat = self.opened_at
         self.received_at = self.opened_at
         self.received_size = 0
-        self._pending_sends = 0
-        self._pending_since = 0.0
+        self._pending: list[float] = []
         self.send_failed: BaseException | None = None
         self.sends = 0
         self.longest_send = 0.0
@@ -142,11 +112,14 @@ class Connection:
     def complete(self, scope: Scope, consumer: object = None) -> bool:
         """The scope as the consumer sees it; true for the first, outermost consumer, which owns the messages."""
         outermost = self.plain
+        name = self.recorder.consumer_met(type(consumer)) if consumer is not None else None
         if outermost:
             self.scope = scope
-            if consumer is not None:
+            if name is not None:
                 self.plain = False
-                self.consumer = self.recorder.consumer_met(type(consumer))
+                self.consumer = name
+                # A middleware read a message ahead; it is the consumer's, whose dispatch will tell it.
+                self.plain_handling = None
             self.identify()
         return outermost
 
@@ -154,13 +127,13 @@ class Connection:
         """Read user, role, ids and route from the scope: at the consumer, and again at accept."""
         if self.scope is None:
             return
-        settings, policy = self.recorder.settings, self.recorder.policy
+        policy = self.recorder.policy
         values = scopes.url_values(self.scope)
         found = {policy.ids[name]: value for name, value in values.items() if name in policy.ids}
-        user = scopes.user_id(self.scope, settings)
+        user = self._asked(scopes.user_id)
         if user is not None:
             found[semconv.USER_ID] = user
-        role = scopes.role(self.scope, settings) if self.role is None else self.role
+        role = self._asked(scopes.role) if self.role is None else self.role
         seen = (found, role, *self.route_parts)
         if seen == self._seen:
             return
@@ -174,6 +147,14 @@ class Connection:
         self.door = (policy.label(semconv.ROUTE, self.route), self.transport)
         self.tally = self.recorder.tally(self.door)
         self._described = None
+
+    def _asked(self, question: Callable[[Scope, Settings], object]) -> object:
+        """What the application's own code says; where that raises, nothing, and the connection is told all the same."""
+        try:
+            return question(self.scope or {}, self.recorder.settings)
+        except Exception as exc:
+            fault(question.__name__, exc)
+            return None
 
     def _route(self) -> str:
         if self.scope is None:
@@ -193,12 +174,11 @@ class Connection:
 
     def set_role(self, role: str) -> None:
         """The application says what the user's role is now."""
-        before = self.role_label
         self.role = role
         self._described = None
         self.role_label = self.recorder.policy.label(semconv.ROLE, role)
-        if self.state is State.OPEN and self.role_label != before:
-            self.recorder.role_changed(self, before)
+        if self.state is State.OPEN:
+            self.recorder.role_changed(self)
 
     def set_ids(self, ids: dict[Attribute, object]) -> None:
         """The application says what the connection is about."""
@@ -238,8 +218,7 @@ class Connection:
             if self.recorder.by_api:
                 self.recorder.by_api_observe(semconv.MESSAGE_SIZE, (*self.door, "receive"), size)
         elif kind == "websocket.disconnect":
-            code = message.get("code")
-            self.disconnected(code if type(code) is int else None)
+            self.disconnected(disconnect_code(message, self.scope))
 
     def disconnected(self, code: int | None) -> None:
         """The server says that the client is gone; ``code`` may be the client's own choice."""
@@ -255,15 +234,13 @@ class Connection:
     def sending(self, message: Message) -> float:
         """A message is about to be sent; returns the moment, to be handed to ``sent``."""
         now = self.clock()
-        if self._pending_sends == 0:
-            self._pending_since = now
-        self._pending_sends += 1
+        self._pending.append(now)
         return now
 
     def sent(self, message: Message, started_at: float, exc: BaseException | None = None) -> None:
         """The server took the message, or raised ``exc``."""
         seconds = self.clock() - started_at
-        self._pending_sends -= 1
+        self._pending.remove(started_at)
         kind = message.get("type")
         if kind == "websocket.send":
             error: str | None = None
@@ -286,7 +263,7 @@ class Connection:
         elif kind == "websocket.accept":
             self._accepted(message.get("subprotocol"))
         elif kind == "websocket.close":
-            self._close_sent(message.get("code"), message.get("reason"))
+            self._close_sent(close_code(message), message.get("reason"))
         elif kind == "websocket.http.response.start" and self.state is State.CONNECTING:
             self._rejected(self.reason or "REJECTED", None)
 
@@ -300,20 +277,18 @@ class Connection:
         self.state = State.OPEN
         self.recorder.connection_accepted(self)
 
-    def _close_sent(self, code: object, reason: object) -> None:
-        # ASGI: the code of a close without one is 1000.
-        number = code if type(code) is int else 1000
-        self.recorder.policy.sent_close_code(number)
+    def _close_sent(self, code: int, reason: object) -> None:
+        self.recorder.policy.sent_close_code(code)
         if self.state is State.CONNECTING:
             said = reason if self.recorder.policy.is_declared(semconv.REASON, reason) else None
-            self._rejected(self.reason or (str(said) if said else "REJECTED"), number)
+            self._rejected(self.reason or (str(said) if said else "REJECTED"), code)
         elif self.state is State.OPEN:
-            self._closed(number, "application")
+            self._closed(code, "application")
 
     # --- the end ----------------------------------------------------------------------------------------
     def failed(self, exc: BaseException) -> None:
         """The application raised. A refused send of a gone client is the client's end, not an error of its own."""
-        lost = exc is self.send_failed and isinstance(exc, OSError)
+        lost = self.is_gone(exc)
         unrouted = self.state is State.CONNECTING and self.unrouted
         if not lost and not unrouted:
             self.tell_error(exc, None)
@@ -326,6 +301,14 @@ class Connection:
             # What servers send for an application that raised: RFC 6455 section 7.4.1, 1011.
             self._closed(1011, "server")
         self.finish(None if lost else type(exc).__name__)
+
+    def is_gone(self, exc: BaseException) -> bool:
+        """Whether the exception only says that the client is gone: ASGI raises ``OSError`` from such a send.
+
+        Frameworks wrap it (Starlette: ``WebSocketDisconnect``), so its context counts too.
+        """
+        failed = self.send_failed
+        return isinstance(failed, OSError) and (exc is failed or exc.__cause__ is failed or exc.__context__ is failed)
 
     def cancelled(self) -> None:
         """The server cancelled the application; it keeps the close code, if any, to itself."""
@@ -389,31 +372,7 @@ class Connection:
         """DESIGN's rule: no bad or stalled send, last handler did not raise, no two heartbeats missed."""
         if self.last_send_bad or self.handler_failed:
             return False
-        if self._pending_sends and now - self._pending_since > STALLED_SECONDS:
+        if any(now - since > STALLED_SECONDS for since in list(self._pending)):
             return False
         beat = self.recorder.policy.heartbeat
         return beat is None or now - self.last_heartbeat <= HEARTBEATS_MISSED * beat[1]
-
-
-def size_of(message: Message) -> int:
-    """Bytes of a message; hypercorn sends both keys, one of them ``None``."""
-    text = message.get("text")
-    if text is None:
-        data = message.get("bytes")
-        return len(data) if data is not None else 0
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-
-
-def category_of(exc: BaseException) -> str:
-    """The category of an unhandled exception, as far as its class tells."""
-    if isinstance(exc, (ConnectionError, TimeoutError)):
-        return "connection"
-    if isinstance(exc, PermissionError):
-        return "authentication"
-    # A JSON decoder's and a text decoder's errors are both about what the client sent.
-    if isinstance(exc, ValueError) and type(exc).__name__ in {
-        "JSONDecodeError",
-        "UnicodeDecodeError",
-    }:
-        return "validation"
-    return "system"

@@ -21,10 +21,10 @@ class UsageError(RuntimeError):
     """A verb was called wrongly. Raised only where ``otel_ws.testing`` asked for it; elsewhere a warning."""
 
 
-def fault(place: str, exc: BaseException) -> None:
+def fault(place: str, exc: BaseException, times: int = 1) -> None:
     """Count a failure of ours at ``place`` and log it the first time. Never raises."""
     with _lock:
-        counts[place] += 1
+        counts[place] += times
         first = place not in _told
         _told.add(place)
     if first:
@@ -44,6 +44,11 @@ def misuse(kind: str, text: str) -> None:
     """
     if _strict:
         raise UsageError(text)
+    warn_once(kind, text)
+
+
+def warn_once(kind: str, text: str) -> None:
+    """Log a warning the first time that one of this kind comes. Never raises."""
     with _lock:
         first = kind not in _told
         _told.add(kind)

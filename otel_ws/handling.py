@@ -13,6 +13,9 @@ from otel_ws.connection import Connection
 from otel_ws.semconv import UNKNOWN
 from otel_ws.signals import spans as span_tools
 
+# The handler that is at work in this context: exact for nested consumers too, which interleave.
+working: ContextVar[Handling | None] = ContextVar("otel_ws_handling", default=None)
+
 # In whose contexts the connect span was put aside for good.
 _freed: ContextVar[Connection | None] = ContextVar("otel_ws_freed", default=None)
 
@@ -27,6 +30,7 @@ class Handling:
         "_started_at",
         "_token",
         "handler",
+        "is_over",
         "kind",
         "message_type",
         "outermost",
@@ -44,10 +48,11 @@ class Handling:
         self.status = "success"
         self.message_type = message_type
         self._error_type: str | None = None
-        self._previous = connection.handled
+        self._previous = working.get()
         self._token: Token[Any] | None = None
         self.span: Any = None
-        connection.handled = self
+        self.is_over = False
+        working.set(self)
         if kind == "websocket.receive":
             spans = connection.recorder.spans
             if outermost:
@@ -102,7 +107,8 @@ class Handling:
                 if self.kind == "websocket.disconnect":
                     connection.recorder.disconnect_finished(connection, self._error_type)
         finally:
-            connection.handled = self._previous
+            self.is_over = True
+            working.set(self._previous)
             self._previous = None
             if self._token is not None:
                 span_tools.detach(self._token)
@@ -111,7 +117,7 @@ class Handling:
     def _raised(self, exc: BaseException) -> None:
         connection = self._connection
         self.note_error(exc)
-        if isinstance(exc, Exception) and not (isinstance(exc, OSError) and exc is connection.send_failed):
+        if isinstance(exc, Exception) and not connection.is_gone(exc):
             connection.tell_error(exc, self.handler)
 
     def _message_ended(self, seconds: float) -> None:

@@ -123,20 +123,18 @@ class JsonLines:
                 batch = list(self._queue)
                 self._queue.clear()
                 self._writing = True
+            left = len(batch)
             try:
-                self._put(batch)
+                target = self._target()
+                for line in batch:
+                    _put(target, line)
+                    left -= 1
             except OSError as exc:
-                fault("lines", exc)
+                fault("lines", exc, left)
             finally:
                 with self._wake:
                     self._writing = False
                     self._wake.notify_all()
-
-    def _put(self, batch: list[bytes]) -> None:
-        target = self._target()
-        for line in batch:
-            while line:
-                line = line[os.write(target, line) :]
 
     def _target(self) -> int:
         if self._pattern == "stdout":
@@ -161,3 +159,8 @@ class JsonLines:
             return False
         here = os.fstat(self._file)
         return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+
+def _put(target: int, line: bytes) -> None:
+    while line:
+        line = line[os.write(target, line) :]

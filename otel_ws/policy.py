@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from otel_ws.faults import misuse
+from otel_ws.faults import warn_once
 from otel_ws.semconv import (
     ATTRIBUTES,
     CLOSE_CODE,
@@ -34,6 +34,7 @@ from otel_ws.semconv import (
 )
 from otel_ws.types import Cleared, Value
 
+_PLAIN: Final = (str, int, float, bool)
 UNDECLARED_LIMIT: Final = 64
 ROUTE_LIMIT: Final = 200
 RAW_HANDLER: Final = "websocket_receive"
@@ -42,7 +43,9 @@ _DIGITS = re.compile(r"[0-9]{1,19}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 _CODE = re.compile(r"[A-Z][A-Z_]{1,31}")
-_CODE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")
+_CODE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+# Some applications write `chat:join`; a type leaves only if it was declared.
+_MESSAGE_TYPE = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")
 _TEMPLATE = re.compile(r"[A-Za-z0-9_\-./~:{}]{1,200}")
 _RESOURCE_KEY = re.compile(
     r"service\.(name|namespace|version|instance\.id)|deployment\.environment\.name|k8s\.[a-z]+\.name|container\.id"
@@ -98,16 +101,17 @@ class Policy:
 
     def declare(self, attribute: Attribute, values: Iterable[object]) -> list[object]:
         """Add values to an attribute's vocabulary; returns those that have a wrong form, and were not added."""
-        forms = {ROLE: _CODE_NAME, REASON: _CODE, TEMPLATE: _TEMPLATE}
+        form = {REASON: _CODE, TEMPLATE: _TEMPLATE, MESSAGE_TYPE: _MESSAGE_TYPE}.get(attribute, _CODE_NAME)
         wrong: list[object] = []
         for value in values:
+            exact = _exact(value)
             if attribute is CLOSE_CODE:
-                fits = isinstance(value, int) and not isinstance(value, bool) and 1000 <= value <= 4999
+                fits = type(exact) is int and 1000 <= exact <= 4999
             else:
-                fits = isinstance(value, str) and forms.get(attribute, _CODE_NAME).fullmatch(value) is not None
+                fits = type(exact) is str and form.fullmatch(exact) is not None
             if fits:
                 with self._lock:
-                    self._declared[attribute].add(value)
+                    self._declared[attribute].add(exact)
             else:
                 wrong.append(value)
         return wrong
@@ -120,7 +124,7 @@ class Policy:
     def is_code(self, value: object) -> bool:
         """Whether the value has the form of a reason code."""
         exact = _exact(value)
-        return isinstance(exact, str) and _CODE.fullmatch(exact) is not None
+        return type(exact) is str and _CODE.fullmatch(exact) is not None
 
     # --- clearing ---------------------------------------------------------------------------------------
     def clear(self, signal: str, raw: Mapping[Attribute, object]) -> Cleared:
@@ -153,8 +157,8 @@ class Policy:
             fit: Value | None = None
             if attribute is not None:
                 fit = self.value(signal, attribute, value)
-            elif numbers and isinstance(value, (bool, int, float)) and _CODE_NAME.fullmatch(key):
-                fit = value
+            elif numbers and (type(value) is bool or _fits_otlp(value)) and _CODE_NAME.fullmatch(key):
+                fit = value  # type: ignore[assignment]
             else:
                 self.undeclared(signal)
             if fit is not None:
@@ -164,14 +168,14 @@ class Policy:
     def code_name(self, signal: str, value: object) -> str:
         """A name in code-name form, or ``_OTHER``."""
         exact = _exact(value)
-        if isinstance(exact, str) and _CODE_NAME.fullmatch(exact):
+        if type(exact) is str and _CODE_NAME.fullmatch(exact):
             return exact
         self._remove(signal, Kind.CODE_NAME.value)
         return OTHER
 
     def label(self, attribute: Attribute, value: object) -> str:
         """Clear one metric label. Always a string: what may not leave is ``_OTHER``."""
-        if value is None or value == "":
+        if value is None or (type(value) is str and not value):
             return "" if attribute is SUBPROTOCOL else OTHER
         if attribute.label is None:
             self._remove("metrics", "undeclared")
@@ -184,50 +188,52 @@ class Policy:
     def value(self, signal: str, attribute: Attribute, value: object) -> Value | None:
         """Clear one value by the attribute's kind; ``None`` means that nothing may leave."""
         kind = attribute.kind
-        value = _exact(value)
+        exact = _exact(value)
         fit: Value | None
         if kind is Kind.ID:
             fit = clear_id(value)
         elif kind is Kind.CHOICE:
-            known = isinstance(value, str) and value in self._declared.get(attribute, attribute.choices)
-            fit = value if known and isinstance(value, str) else OTHER
+            fit = exact if type(exact) is str and exact in self._declared.get(attribute, attribute.choices) else OTHER
         elif kind is Kind.NUMBER:
-            fit = value if isinstance(value, (int, float)) and not isinstance(value, bool) and _finite(value) else None
+            fit = exact if type(exact) in (int, float) and _fits_otlp(exact) else None  # type: ignore[assignment]
         elif kind is Kind.FLAG:
-            fit = value if isinstance(value, bool) else None
+            fit = exact if type(exact) is bool else None
         elif kind is Kind.CLOSE_CODE:
-            fit = value if type(value) is int and 1000 <= value <= 4999 else None
+            fit = exact if type(exact) is int and 1000 <= exact <= 4999 else None
         elif kind is Kind.TEMPLATE:
-            fit = self._template(attribute, value)
+            fit = self._template(attribute, exact)
         else:
-            fit = self._code(attribute, value)
-        if fit is None or (fit == OTHER and value != OTHER):
+            fit = self._code(attribute, exact)
+        if fit is None or (fit == OTHER and exact != OTHER):
             self._remove(signal, kind.value)
         return fit
 
     def sent_close_code(self, code: object) -> None:
         """This process closed with ``code``: the application's own choice, so it may be a label."""
-        if type(code) is int and 1000 <= code <= 4999:
-            self._known_or_room(CLOSE_CODE, code)
+        exact = _exact(code)
+        if type(exact) is int and 1000 <= exact <= 4999:
+            self._known_or_room(CLOSE_CODE, exact)
 
     def _close_code(self, value: object) -> str:
         code = _exact(value)
         known = type(code) is int and (code in self._declared[CLOSE_CODE] or code in self._seen[CLOSE_CODE])
+        if not known:
+            self._remove("metrics", Kind.CLOSE_CODE.value)
         return str(code) if known else OTHER
 
     def _template(self, attribute: Attribute, value: object) -> str:
-        if not isinstance(value, str) or not _TEMPLATE.fullmatch(value):
+        if type(value) is not str or not _TEMPLATE.fullmatch(value):
             return OTHER
         if attribute is ROUTE:
             return value if value.startswith("/") and self._known_or_room(ROUTE, value) else OTHER
         return value if value in self._declared[attribute] else OTHER
 
     def _code(self, attribute: Attribute, value: object) -> str:
-        form = _CODE if attribute.kind is Kind.CODE else _CODE_NAME
-        if not isinstance(value, str) or not form.fullmatch(value):
-            return UNKNOWN if attribute is MESSAGE_TYPE else OTHER
         if attribute is MESSAGE_TYPE:
-            return value if value in self._declared[attribute] else UNKNOWN
+            return value if type(value) is str and value in self._declared[attribute] else UNKNOWN
+        form = _CODE if attribute.kind is Kind.CODE else _CODE_NAME
+        if type(value) is not str or not form.fullmatch(value):
+            return OTHER
         return value if self._known_or_room(attribute, value) else OTHER
 
     def _known_or_room(self, attribute: Attribute, value: object) -> bool:
@@ -240,7 +246,7 @@ class Policy:
             if len(seen) < limit:
                 seen.add(value)
                 return True
-        misuse(
+        warn_once(
             f"cap.{attribute.key}",
             f"otel-ws: more than {limit} different values of {attribute.key} in this process; further ones are "
             f"{OTHER}. Declare those that you need with otel_ws.declare().",
@@ -267,35 +273,42 @@ def clear_resource(attributes: Mapping[str, object]) -> dict[str, str]:
     return {
         key: text
         for key, value in attributes.items()
-        if _RESOURCE_KEY.fullmatch(key) and isinstance(text := _exact(value), str) and _RESOURCE_VALUE.fullmatch(text)
+        if _RESOURCE_KEY.fullmatch(key) and type(text := _exact(value)) is str and _RESOURCE_VALUE.fullmatch(text)
     }
 
 
 def clear_id(value: object) -> str | None:
     """An id in its exported form: up to 19 digits, a UUID or a ULID; ``None`` for anything else."""
-    value = _exact(value)
-    if type(value) is int:
-        return str(value) if 0 <= value < 10**19 else None
     if type(value) is uuid.UUID:
         return str(value)
-    if isinstance(value, str) and (_DIGITS.fullmatch(value) or _UUID.fullmatch(value) or _ULID.fullmatch(value)):
-        return value
+    exact = _exact(value)
+    if type(exact) is int:
+        return str(exact) if 0 <= exact < 10**19 else None
+    if type(exact) is str and (_DIGITS.fullmatch(exact) or _UUID.fullmatch(exact) or _ULID.fullmatch(exact)):
+        return exact
     return None
 
 
 def _exact(value: object) -> object:
-    """The plain value inside a subclass (an enum member, a marked string), so that no foreign method runs."""
-    if isinstance(value, str):
+    """The plain value inside a subclass (an enum member, a marked string); ``None`` for anything not plain.
+
+    By ``type``, never by ``isinstance``: a lazy object answers for its class by evaluating itself, and no method
+    of a stranger's may run here.
+    """
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if issubclass(kind, str):
         return str.__str__(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return int.__index__(value)
-    if isinstance(value, float):
-        return float.__float__(value)
-    return value
+    if issubclass(kind, int):
+        return int.__index__(value)  # type: ignore[arg-type]
+    if issubclass(kind, float):
+        return float.__float__(value)  # type: ignore[arg-type]
+    return None
 
 
-def _finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False
+def _fits_otlp(value: object) -> bool:
+    """Whether OTLP can carry the number: a signed 64-bit integer, or a finite double."""
+    if type(value) is int:
+        return -(2**63) <= value < 2**63
+    return type(value) is float and math.isfinite(value)

@@ -21,7 +21,7 @@ from otel_ws.health import HEALTHY, WINDOW_SECONDS, Health, Reading, evaluate, r
 from otel_ws.policy import Policy
 from otel_ws.semconv import OTHER, Attribute
 from otel_ws.settings import Settings, sdk_disabled
-from otel_ws.types import Labels, Value
+from otel_ws.types import Value
 
 if TYPE_CHECKING:
     from otel_ws.connection import Connection
@@ -61,9 +61,10 @@ class Recorder(Fanout):
         self.live.opened(connection)
         self.observe(semconv.CONNECTION_SETUP, (*door, "accepted"), setup)
         subprotocol = self.policy.label(semconv.SUBPROTOCOL, connection.subprotocol)
-        connection.connected_labels = (connection.role_label, connection.scope_type, subprotocol)
-        self.ledger.add(semconv.CONNECTIONS, self._connection_labels(connection, "connected"))
-        self.ledger.add(semconv.ACTIVE, (*door, connection.role_label, connection.scope_type))
+        connection.active = (*door, connection.role_label, connection.scope_type)
+        connection.connected_labels = (*connection.active, "connected", subprotocol)
+        self.ledger.add(semconv.CONNECTIONS, connection.connected_labels)
+        self.ledger.add(semconv.ACTIVE, connection.active)
         if connection.connect_span.is_recording():
             own: dict[Attribute, Value] = {semconv.OUTCOME: "accepted"}
             if subprotocol:
@@ -83,49 +84,19 @@ class Recorder(Fanout):
             self.event(semconv.WS_CONNECT, connection, about, connection.connect_span)
 
     def connection_rejected(
-        self,
-        connection: Connection,
-        reason: str,
-        close_code: int | None,
-        error_type: str | None,
+        self, connection: Connection, reason: str, close_code: int | None, error_type: str | None
     ) -> None:
         """The connection ended before it was accepted."""
-        door = connection.door
-        self.observe(
-            semconv.CONNECTION_SETUP,
-            (*door, "rejected"),
-            self.clock() - connection.opened_at,
-        )
+        door, span = connection.door, connection.connect_span
+        self.observe(semconv.CONNECTION_SETUP, (*door, "rejected"), self.clock() - connection.opened_at)
         label = self.policy.label
-        self.ledger.add(
-            semconv.REJECTIONS,
-            (
-                *door,
-                label(semconv.REASON, reason),
-                label(semconv.CLOSE_CODE, close_code),
-            ),
-        )
-        about = {semconv.REASON: reason, semconv.CLOSE_CODE: close_code}
-        self.spans.finish(
-            connection.connect_span,
-            f"connect {connection.route}",
-            self.policy.clear(
-                "traces",
-                {
-                    **connection.described(),
-                    **about,
-                    semconv.OUTCOME: "rejected",
-                    semconv.ERROR_TYPE: error_type,
-                },
-            ),
-            error_type,
-        )
-        self.event(
-            semconv.WS_REJECT,
-            connection,
-            {**about, semconv.ROUTE: connection.route},
-            connection.connect_span,
-        )
+        labels = (*door, label(semconv.REASON, reason), label(semconv.CLOSE_CODE, close_code))
+        self.ledger.add(semconv.REJECTIONS, labels)
+        about: dict[Attribute, object] = {semconv.REASON: reason, semconv.CLOSE_CODE: close_code}
+        own = self.policy.clear("traces", {**about, semconv.OUTCOME: "rejected", semconv.ERROR_TYPE: error_type})
+        attributes = self.policy.known(connection.described_cleared(), own)
+        self.spans.finish(span, f"connect {connection.route}", attributes, error_type)
+        self.event(semconv.WS_REJECT, connection, {**about, semconv.ROUTE: connection.route}, span)
 
     def connection_closed(self, connection: Connection, close_code: int | None, initiator: str) -> None:
         """An accepted connection ended; called once."""
@@ -133,12 +104,9 @@ class Recorder(Fanout):
         self.live.ended(connection)
         if connection.user_key is not None:
             self.live.user_ended(connection.user_key, connection.transport)
-        self.ledger.add(semconv.CONNECTIONS, self._connection_labels(connection, "disconnected"))
-        self.ledger.add(
-            semconv.ACTIVE,
-            (*connection.door, connection.role_label, connection.scope_type),
-            -1.0,
-        )
+        *labels, _, subprotocol = connection.connected_labels
+        self.ledger.add(semconv.CONNECTIONS, (*labels, "disconnected", subprotocol))
+        self.ledger.add(semconv.ACTIVE, connection.active, -1.0)
         code = self.policy.label(semconv.CLOSE_CODE, close_code)
         self.observe(
             semconv.CONNECTION_DURATION,
@@ -172,17 +140,13 @@ class Recorder(Fanout):
                 error_type,
             )
 
-    def role_changed(self, connection: Connection, before: str) -> None:
+    def role_changed(self, connection: Connection) -> None:
         """The application gave an open connection another role: the gauge moves."""
-        self.ledger.add(semconv.ACTIVE, (*connection.door, before, connection.scope_type), -1.0)
-        self.ledger.add(
-            semconv.ACTIVE,
-            (*connection.door, connection.role_label, connection.scope_type),
-        )
-
-    def _connection_labels(self, connection: Connection, status: str) -> Labels:
-        role, scope_type, subprotocol = connection.connected_labels
-        return (*connection.door, role, scope_type, status, subprotocol)
+        route, transport, before, scope_type = connection.active
+        if connection.role_label != before:
+            self.ledger.add(semconv.ACTIVE, connection.active, -1.0)
+            connection.active = (route, transport, connection.role_label, scope_type)
+            self.ledger.add(semconv.ACTIVE, connection.active)
 
     # --- messages: what a message costs is counted by its connection's tally; here is what else may be told ------
     def message_handled(

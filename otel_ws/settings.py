@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import importlib
 import os
 import re
@@ -76,7 +77,7 @@ def _names(raw: Any) -> tuple[str, ...]:
 
 def _ids(raw: Any) -> tuple[str, ...]:
     names = _names(raw)
-    if "user.id" in names or not all(name.endswith(".id") for name in names):
+    if not {"user.id", "ws.connection.id"}.isdisjoint(names) or not all(name.endswith(".id") for name in names):
         raise ValueError
     return names
 
@@ -98,21 +99,24 @@ def _log_target(raw: Any) -> str:
     return text
 
 
+@dataclass(frozen=True, slots=True)
 class _Lazy:
     """A resolver named by ``module:function``, imported when it is first asked.
 
     The zero-code start runs before Django is ready, so an import at start-up would break the application.
     """
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self._target: Resolver | None = None
+    path: str
 
     def __call__(self, scope: Scope) -> object:
-        if self._target is None:
-            module, _, name = self.path.partition(":")
-            self._target = getattr(importlib.import_module(module), name)
-        return self._target(scope)
+        return _imported(self.path)(scope)
+
+
+@functools.cache
+def _imported(path: str) -> Resolver:
+    module, _, name = path.partition(":")
+    found: Resolver = getattr(importlib.import_module(module), name)
+    return found
 
 
 def _resolver(raw: Any) -> Resolver | None:
@@ -292,7 +296,7 @@ def _read(
                 continue
             try:
                 parsed = fields[name].metadata["parse"](raw)
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, OverflowError):
                 wrong.append(Problem(shown, _show(raw), fields[name].metadata["allowed"]))
                 continue
             values.setdefault(name, parsed)

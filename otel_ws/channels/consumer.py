@@ -7,6 +7,7 @@ and async consumers: Channels awaits ``dispatch`` for both.
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,12 +17,13 @@ from channels.exceptions import StopConsumer
 from otel_ws.asgi import observe
 from otel_ws.connection import Connection, current
 from otel_ws.faults import fault
-from otel_ws.handling import Handling
+from otel_ws.handling import Handling, working
 from otel_ws.policy import RAW_HANDLER
 from otel_ws.semconv import UNKNOWN
 from otel_ws.types import Message, Receive, Scope, Send
 
 _ABSENT = object()
+_ours: weakref.WeakSet[Any] = weakref.WeakSet()
 _HANDLERS = {
     kind: kind.replace(".", "_") for kind in ("websocket.connect", "websocket.receive", "websocket.disconnect")
 }
@@ -59,10 +61,11 @@ async def _join(
 def _wrapped(consumer: Any, connection: Connection, scope: Scope) -> Iterator[None]:
     before: dict[str, Any] = {}
     try:
-        outermost = connection.complete(scope, consumer)
-        wrappers = {"dispatch": _dispatch(consumer, connection, outermost)}
-        if callable(getattr(consumer, "receive_json", None)):
-            wrappers["receive_json"] = _receive_json(consumer.receive_json, connection)
+        if vars(consumer).get("dispatch") in _ours:
+            # Somebody keeps a wrapper of ours from an earlier start around the seam; once is enough.
+            wrappers: dict[str, Any] = {}
+        else:
+            wrappers = _wrappers(consumer, connection, connection.complete(scope, consumer))
         for name, wrapper in wrappers.items():
             before[name] = vars(consumer).get(name, _ABSENT)
             setattr(consumer, name, wrapper)
@@ -79,6 +82,14 @@ def _wrapped(consumer: Any, connection: Connection, scope: Scope) -> Iterator[No
                 setattr(consumer, name, value)
 
 
+def _wrappers(consumer: Any, connection: Connection, outermost: bool) -> dict[str, Any]:
+    wrappers: dict[str, Any] = {"dispatch": _dispatch(consumer, connection, outermost)}
+    if callable(getattr(consumer, "receive_json", None)):
+        wrappers["receive_json"] = _receive_json(consumer.receive_json, connection)
+    _ours.add(wrappers["dispatch"])
+    return wrappers
+
+
 def _dispatch(consumer: Any, connection: Connection, outermost: bool) -> Callable[[Message], Awaitable[Any]]:
     inner = consumer.dispatch
     # A raw consumer's messages have no type of their own; its handler's name stands for one.
@@ -86,16 +97,16 @@ def _dispatch(consumer: Any, connection: Connection, outermost: bool) -> Callabl
     handlers = {kind: name for kind, name in _HANDLERS.items() if hasattr(consumer, name)}
 
     async def dispatch(message: Message) -> Any:
+        handling: Handling | None = None
         try:
             kind = message["type"]
             # A dispatch inside a dispatch is the application calling itself, not another message.
-            first = outermost and connection.handled is None
+            first = outermost and working.get() is None
             name = handlers.get(kind) or _handler(consumer, kind)
             handling = Handling(connection, kind, name, first, default)
             handling.attach()
         except Exception as exc:
             fault("dispatch", exc)
-            return await inner(message)
         try:
             result = await inner(message)
         except StopConsumer:
@@ -104,10 +115,7 @@ def _dispatch(consumer: Any, connection: Connection, outermost: bool) -> Callabl
         except BaseException as exc:
             _ended(handling, exc)
             raise
-        try:
-            handling.end(None)
-        except Exception as exc:
-            fault("dispatch", exc)
+        _ended(handling, None)
         return result
 
     return dispatch
@@ -118,9 +126,10 @@ def _handler(consumer: Any, kind: object) -> str | None:
     return name if hasattr(consumer, name) else None
 
 
-def _ended(handling: Handling, exc: BaseException | None) -> None:
+def _ended(handling: Handling | None, exc: BaseException | None) -> None:
     try:
-        handling.end(exc)
+        if handling is not None:
+            handling.end(exc)
     except Exception as failure:
         fault("dispatch", failure)
 
@@ -132,8 +141,9 @@ def _receive_json(original: Callable[..., Any], connection: Connection) -> Calla
     def receive_json(*args: Any, **kwargs: Any) -> Any:
         try:
             content = args[0] if args else kwargs.get("content")
-            if isinstance(content, dict) and connection.handled is not None:
-                connection.handled.note_type(content.get(key))
+            handling = working.get()
+            if handling is not None and isinstance(content, dict):
+                handling.note_type(content.get(key))
         except Exception as exc:
             fault("receive_json", exc)
         return original(*args, **kwargs)

@@ -23,7 +23,7 @@ from otel_ws.types import Receive, Scope, Send
 
 _PARAMETER: Final = re.compile(r"<(?:[^<>:]+:)?([A-Za-z_]\w*)>")
 _GROUP: Final = re.compile(r"\(\?P<([A-Za-z_]\w*)>")
-_watched: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
+_watched: Final[weakref.WeakKeyDictionary[Any, Any]] = weakref.WeakKeyDictionary()
 
 
 def observed_protocols(
@@ -62,10 +62,10 @@ async def _route(
     send: Send,
 ) -> Any:
     connection = current.get()
-    if connection is None or not connection.plain:
+    if connection is None or not connection.plain or router in connection.routers[-1:]:
         return await original(router, scope, receive, send)
-    depth = connection.router_depth
-    connection.router_depth += 1
+    depth = len(connection.routers)
+    connection.routers.append(router)
     _watch(router.routes)
     try:
         return await original(router, scope, receive, send)
@@ -76,7 +76,7 @@ async def _route(
         connection.unrouted = depth == 0 and not connection.route_parts
         raise
     finally:
-        connection.router_depth -= 1
+        del connection.routers[depth:]
 
 
 def _watch(routes: Any) -> None:
@@ -84,8 +84,9 @@ def _watch(routes: Any) -> None:
         try:
             pattern = route.pattern
             if pattern not in _watched:
+                before = vars(pattern).get("match")
                 pattern.match = _match(pattern.match, template_of(pattern))
-                _watched.add(pattern)
+                _watched[pattern] = (pattern.match, before)
         except Exception as exc:
             fault("routing", exc)
 
@@ -95,16 +96,19 @@ def _match(original: Callable[[str], Any], template: str) -> Callable[[str], Any
         found = original(path)
         connection = current.get()
         if found and connection is not None and connection.plain and connection.state is State.CONNECTING:
-            connection.route_matched(max(connection.router_depth - 1, 0), template)
+            connection.route_matched(max(len(connection.routers) - 1, 0), template)
         return found
 
     return match
 
 
 def unwatch() -> None:
-    """Give every route its own ``match`` back."""
-    for pattern in list(_watched):
-        vars(pattern).pop("match", None)
+    """Give every route its own ``match`` back; one that somebody wrapped after us keeps their wrapper."""
+    for pattern, (wrapper, before) in list(_watched.items()):
+        if vars(pattern).get("match") is wrapper:
+            del vars(pattern)["match"]
+            if before is not None:
+                pattern.match = before
     _watched.clear()
 
 

@@ -39,7 +39,7 @@ from otel_ws.sdk._private import (
     processors,
     record_of,
 )
-from otel_ws.semconv import Level
+from otel_ws.semconv import ERROR_TYPE, Level
 from otel_ws.signals.events import Events
 from otel_ws.signals.spans import ApiSpans
 from otel_ws.types import Cleared, EventRecord
@@ -131,7 +131,7 @@ class LightSpan(ReadableSpan, Span):
         self, exception: BaseException, attributes: Any = None, timestamp: int | None = None, escaped: bool = False
     ) -> None:
         """Keep that there was one: its class; the text and the stack do not leave."""
-        self.add_event("exception", {"error.type": type(exception).__name__}, timestamp)
+        self.add_event("exception", {ERROR_TYPE.key: type(exception).__name__}, timestamp)
 
     def end(self, end_time: int | None = None) -> None:
         """End it, and hand it to the provider's processors."""

@@ -115,4 +115,4 @@ def metrics_for(provider: MeterProvider | None, version: str) -> Metrics:
 
 
 def _whole(value: float) -> float | int:
-    return int(value) if value.is_integer() else value
+    return int(value) if float(value).is_integer() else value

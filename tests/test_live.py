@@ -1,0 +1,355 @@
+"""What is true now: open connections, users, ages, health, memory and CPU; computed when somebody looks."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otel_ws import semconv
+from otel_ws.live import BY_ID_LIMIT, Live
+from otel_ws.semconv import OTHER
+
+
+@dataclass(eq=False)
+class Open:
+    """A connection, as far as a look needs it."""
+
+    transport: str = "websocket"
+    accepted_at: float = 0.0
+    healthy: bool = True
+    ids: dict[str, str] = field(default_factory=dict)
+
+    def is_healthy(self, now: float) -> bool:
+        """As the test has it."""
+        return self.healthy
+
+    def exported_ids(self) -> list[tuple[str, str]]:
+        """As the test has them."""
+        return list(self.ids.items())
+
+
+class Clock:
+    """Seconds that pass only when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """Seconds since zero."""
+        return self.now
+
+
+def live_with(*connections: Open, metric_ids: tuple[str, ...] = (), now: float = 0.0) -> Live:
+    """What is live with these connections open, ``now`` seconds after the clock's zero."""
+    clock = Clock()
+    clock.now = now
+    live = Live(clock, metric_ids)
+    for connection in connections:
+        live.opened(connection)
+    return live
+
+
+# --- connections ------------------------------------------------------------------------------------------------
+def test_an_open_connection_is_there_until_it_ends() -> None:
+    """The number of open connections follows what opens and ends."""
+    live, first, second = live_with(), Open(), Open()
+
+    numbers = [len(live)]
+    for step, connection in ((live.opened, first), (live.opened, second), (live.ended, first), (live.ended, second)):
+        step(connection)
+        numbers.append(len(live))
+
+    assert [0, 1, 2, 1, 0] == numbers
+
+
+def test_a_connection_that_ends_twice_is_gone_once() -> None:
+    """A second end changes nothing."""
+    connection = Open()
+    live = live_with(connection, Open())
+
+    live.ended(connection)
+    live.ended(connection)
+
+    assert 1 == len(live)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "age"),
+    [
+        (0.0, "under_5m"),
+        (299.9, "under_5m"),
+        (300.0, "5m_30m"),
+        (1799.9, "5m_30m"),
+        (1800.0, "30m_2h"),
+        (7199.9, "30m_2h"),
+        (7200.0, "over_2h"),
+        (1e6, "over_2h"),
+    ],
+)
+def test_a_connection_grows_older(seconds: float, age: str) -> None:
+    """An open connection is counted in the bucket of its age."""
+    live = live_with(Open(), now=seconds)
+
+    ages = dict(live.read(semconv.CONNECTION_AGE))
+
+    assert {("websocket", age): 1.0} == ages
+
+
+def test_ages_are_declared() -> None:
+    """Every age that is told is a declared one."""
+    live = live_with(*(Open(accepted_at=-seconds) for seconds in (0.0, 1000.0, 5000.0, 9000.0)))
+
+    ages = {labels[1] for labels, _ in live.read(semconv.CONNECTION_AGE)}
+
+    assert set(semconv.AGE.choices) == ages
+
+
+def test_connections_are_counted_by_transport_and_age() -> None:
+    """Connections of the same transport and age are counted together, others apart."""
+    live = live_with(Open(), Open(), Open("sse"), Open(accepted_at=-400.0))
+
+    ages = dict(live.read(semconv.CONNECTION_AGE))
+
+    assert {("websocket", "under_5m"): 2.0, ("sse", "under_5m"): 1.0, ("websocket", "5m_30m"): 1.0} == ages
+
+
+def test_connections_are_counted_by_health() -> None:
+    """Healthy and unhealthy connections are counted apart."""
+    live = live_with(Open(), Open(), Open(healthy=False))
+
+    states = dict(live.read(semconv.CONNECTION_HEALTH))
+
+    assert {("websocket", "healthy"): 2, ("websocket", "unhealthy"): 1} == states
+
+
+def test_health_is_asked_for_the_moment_of_the_look() -> None:
+    """A connection is asked for its health with the clock's time."""
+    asked: list[float] = []
+
+    class Asked(Open):
+        """A connection that keeps what it was asked."""
+
+        def is_healthy(self, now: float) -> bool:
+            asked.append(now)
+            return True
+
+    live = live_with(Asked(), now=12.5)
+
+    dict(live.read(semconv.CONNECTION_HEALTH))
+
+    assert [12.5] == asked
+
+
+@pytest.mark.parametrize("metric", [semconv.CONNECTION_AGE, semconv.CONNECTION_HEALTH], ids=lambda one: one.name)
+def test_labels_that_nobody_has_are_gone(metric: semconv.Metric) -> None:
+    """When the last connection ended there is no series left."""
+    connection = Open()
+    live = live_with(connection)
+
+    live.ended(connection)
+
+    assert {} == dict(live.read(metric))
+
+
+# --- users ------------------------------------------------------------------------------------------------------
+def users(live: Live) -> tuple[float, float]:
+    """Active users, and users on both transports."""
+    (active,) = (value for _, value in live.read(semconv.ACTIVE_USERS))
+    (dual,) = (value for _, value in live.read(semconv.DUAL_USERS))
+    return active, dual
+
+
+def test_a_user_with_two_connections_is_one_user() -> None:
+    """Users are counted, not their connections."""
+    live = live_with()
+
+    live.user_opened("7", "websocket")
+    live.user_opened("7", "websocket")
+    live.user_opened("8", "websocket")
+
+    assert (2.0, 0.0) == users(live)
+
+
+def test_a_users_connections_are_told_at_each_accept() -> None:
+    """Opening tells how many connections the user has by now."""
+    live = live_with()
+
+    held = [live.user_opened("7", "websocket")[1] for _ in range(3)]
+
+    assert [1, 2, 3] == held
+
+
+def test_a_user_on_both_transports_is_dual() -> None:
+    """A user with a WebSocket and an SSE connection is told at the second, and counted."""
+    live = live_with()
+
+    dual = [live.user_opened("7", transport)[2] for transport in ("websocket", "websocket", "sse")]
+
+    assert [False, False, True] == dual
+    assert (1.0, 1.0) == users(live)
+
+
+def test_a_user_whose_last_connection_on_a_transport_ended_is_no_longer_dual() -> None:
+    """A user stays active, but not dual, when one transport is gone."""
+    live = live_with()
+    live.user_opened("7", "websocket")
+    key, _, _ = live.user_opened("7", "sse")
+
+    live.user_ended(key, "sse")
+
+    assert (1.0, 0.0) == users(live)
+
+
+def test_a_user_whose_last_connection_ended_is_gone() -> None:
+    """With the last connection the user goes, too."""
+    live = live_with()
+    key, _, _ = live.user_opened("7", "websocket")
+
+    live.user_ended(key, "websocket")
+
+    assert (0.0, 0.0) == users(live)
+
+
+def test_a_key_of_nobody_ends_nothing() -> None:
+    """A connection that ends after everything was forgotten changes nothing."""
+    live = live_with()
+    key, _, _ = live.user_opened("7", "websocket")
+    live.clear()
+
+    live.user_ended(key, "websocket")
+
+    assert (0.0, 0.0) == users(live)
+
+
+def test_a_users_key_does_not_tell_the_id() -> None:
+    """What is kept of a user is a salted hash: another process has another one, and it has no id in it."""
+    first, second = (live_with().user_opened("1234567890", "websocket")[0] for _ in range(2))
+
+    assert first != second
+    assert b"1234567890" not in first
+    assert 16 == len(first)
+
+
+@given(steps=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["websocket", "sse"])), max_size=20))
+def test_after_all_connections_ended_no_user_is_left(steps: list[tuple[str, str]]) -> None:
+    """Whatever opens and ends in whatever order, in the end nobody is there."""
+    live = live_with()
+    keys = [(live.user_opened(user, transport)[0], transport) for user, transport in steps]
+    expected = {user: {one for who, one in steps if who == user} for user, _ in steps}
+    assert (len(expected), sum(len(one) > 1 for one in expected.values())) == users(live)
+
+    for key, transport in reversed(keys):
+        live.user_ended(key, transport)
+
+    assert (0.0, 0.0) == users(live)
+
+
+def test_users_from_threads_are_counted_exactly() -> None:
+    """Eight threads that open and end connections of the same users leave nobody behind."""
+    live = live_with()
+    start = threading.Barrier(8)
+
+    def work() -> None:
+        start.wait()
+        for number in range(500):
+            key, _, _ = live.user_opened(str(number % 5), "websocket")
+            live.user_ended(key, "websocket")
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert (0.0, 0.0) == users(live)
+
+
+# --- by id ------------------------------------------------------------------------------------------------------
+def test_connections_are_counted_by_the_chosen_id() -> None:
+    """Open connections are broken down by the id that the operator chose, and by no other."""
+    live = live_with(
+        Open(ids={"tournament.id": "1", "match.id": "5"}),
+        Open(ids={"tournament.id": "1"}),
+        Open(ids={"tournament.id": "2"}),
+        Open(),
+        metric_ids=("tournament.id",),
+    )
+
+    counts = set(live.by_id())
+
+    assert {("tournament_id", "1", 2.0), ("tournament_id", "2", 1.0)} == counts
+
+
+def test_nothing_is_counted_by_id_unless_the_operator_chose_one() -> None:
+    """Without the setting there is no breakdown."""
+    live = live_with(Open(ids={"tournament.id": "1"}))
+
+    assert [] == list(live.by_id())
+
+
+def test_at_most_200_ids_are_told_apart() -> None:
+    """The busiest 200 ids are told, the rest together as ``_OTHER``, so that the sum is right."""
+    crowded = [Open(ids={"tournament.id": "0"}) for _ in range(3)]
+    live = live_with(
+        *(Open(ids={"tournament.id": str(number)}) for number in range(1, 205)),
+        *crowded,
+        metric_ids=("tournament.id",),
+    )
+
+    counts = {value: count for _, value, count in live.by_id()}
+
+    assert 200 == BY_ID_LIMIT
+    assert 201 == len(counts)
+    assert (3.0, 5.0, 207.0) == (counts["0"], counts[OTHER], sum(counts.values()))
+
+
+def test_each_chosen_id_has_its_own_cap() -> None:
+    """Two chosen ids are counted apart, each with its 200."""
+    live = live_with(
+        *(Open(ids={"tournament.id": str(number), "match.id": "1"}) for number in range(201)),
+        metric_ids=("tournament.id", "match.id"),
+    )
+
+    counts = list(live.by_id())
+
+    assert ("match_id", "1", 201.0) in counts
+    assert ("tournament_id", OTHER, 1.0) in counts
+
+
+# --- the process ------------------------------------------------------------------------------------------------
+def test_memory_is_told_in_bytes() -> None:
+    """Where the platform tells it, resident memory is a number of bytes that a Python process has."""
+    values = [value for _, value in live_with().read(semconv.PROCESS_MEMORY)]
+
+    assert all(1e6 < value < 1e11 for value in values)
+
+
+def test_cpu_utilization_is_a_share() -> None:
+    """CPU utilization is between 0 and 1, at the first look and at the next."""
+    live = live_with()
+
+    values = [value for _ in range(2) for _, value in live.read(semconv.PROCESS_CPU)]
+
+    assert 2 == len(values)
+    assert all(0.0 <= value <= 1.0 for value in values)
+
+
+def test_a_metric_that_is_not_live_has_no_series_here() -> None:
+    """What the ledger counts is not told here."""
+    series = list(live_with(Open()).read(semconv.MESSAGES))
+
+    assert [] == series
+
+
+def test_forgetting_leaves_nothing() -> None:
+    """After ``clear`` nobody is connected: a forked child has none of its parent's connections."""
+    live = live_with(Open(ids={"match.id": "1"}), metric_ids=("match.id",))
+    live.user_opened("7", "websocket")
+
+    live.clear()
+
+    assert (0, (0.0, 0.0), []) == (len(live), users(live), list(live.by_id()))

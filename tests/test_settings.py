@@ -1,0 +1,516 @@
+"""Settings: every field, every source, every wrong value."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import otel_ws
+from otel_ws.settings import Problem, Settings, SettingsError, problems, sdk_disabled, table
+
+ROOT = str(Path(otel_ws.__file__).parents[1])
+FIELDS = {one.name: one for one in dataclasses.fields(Settings)}
+
+DEFAULTS: dict[str, Any] = {
+    "enabled": True,
+    "json_log": "",
+    "message_events": "slow",
+    "delivery_events": False,
+    "message_traces": "linked",
+    "message_sample_ratio": 1.0,
+    "send_spans": "off",
+    "connect_context": "parent",
+    "metric_ids": (),
+    "message_type_key": "type",
+    "histograms": "ledger",
+    "message_types": (),
+    "user_id_resolver": None,
+    "role_resolver": None,
+}
+
+
+def resolver(scope: Mapping[str, Any]) -> object:
+    """Say who is there."""
+    return scope.get("who")
+
+
+FLAGS = [
+    (text, text.lower() in {"true", "1", "yes", "on"})
+    for text in ["true", "True", "1", "yes", "on", "false", "FALSE", "0", "no", "off"]
+]
+# What may be written in the environment, and what it means.
+RIGHT: dict[str, list[tuple[str, Any]]] = {
+    "enabled": FLAGS,
+    "json_log": [("stdout", "stdout"), ("events.jsonl", "events.jsonl"), ("events-{pid}.jsonl", "events-{pid}.jsonl")],
+    "message_events": [(text, text) for text in ["all", "sampled", "slow", "errors", "off"]] + [(" ALL ", "all")],
+    "delivery_events": FLAGS,
+    "message_traces": [(text, text) for text in ["linked", "child", "off"]],
+    "message_sample_ratio": [("0", 0.0), ("1", 1.0), ("0.25", 0.25), ("1e-3", 0.001)],
+    "send_spans": [(text, text) for text in ["off", "slow", "all"]],
+    "connect_context": [(text, text) for text in ["parent", "link", "ignore"]],
+    "metric_ids": [("tournament.id", ("tournament.id",)), ("match.id, order.id", ("match.id", "order.id"))],
+    "message_type_key": [("action", "action"), ("msg.kind", "msg.kind")],
+    "histograms": [("ledger", "ledger"), ("API", "api")],
+    "message_types": [("chat", ("chat",)), ("chat.send,ping , pong", ("chat.send", "ping", "pong"))],
+    "user_id_resolver": [("otel_ws.settings:table", "otel_ws.settings:table")],
+    "role_resolver": [("otel_ws.settings:table", "otel_ws.settings:table")],
+}
+# What may be given as an argument, or in Django's settings, besides the same texts.
+NATIVE: dict[str, list[tuple[Any, Any]]] = {
+    "enabled": [(True, True), (False, False)],
+    "json_log": [(Path("events.jsonl"), "events.jsonl")],
+    "message_events": [("off", "off")],
+    "delivery_events": [(True, True), (False, False)],
+    "message_traces": [("child", "child")],
+    "message_sample_ratio": [(0, 0.0), (0.5, 0.5), (1, 1.0)],
+    "send_spans": [("all", "all")],
+    "connect_context": [("link", "link")],
+    "metric_ids": [(["match.id"], ("match.id",)), (("match.id", "order.id"), ("match.id", "order.id")), ((), ())],
+    "message_type_key": [("action", "action")],
+    "histograms": [("api", "api")],
+    "message_types": [(["chat"], ("chat",)), ({"chat"}, ("chat",))],
+    "user_id_resolver": [(resolver, resolver)],
+    "role_resolver": [(resolver, resolver)],
+}
+WRONG: dict[str, list[str]] = {
+    "enabled": ["maybe", "2", "truee"],
+    "json_log": ["no-such-folder/events.jsonl", "stderr", "-", "./", "."],
+    "message_events": ["loud", "slow,errors", "true"],
+    "delivery_events": ["maybe", "all"],
+    "message_traces": ["parent", "on"],
+    "message_sample_ratio": ["1.1", "-0.1", "nan", "half", "1e400"],
+    "send_spans": ["fast", "true"],
+    "connect_context": ["child", "true"],
+    "metric_ids": ["user.id", "tournament.id,user.id", "room", "room id.id"],
+    "message_type_key": ["a b", "1st", "a,b"],
+    "histograms": ["sdk", "true"],
+    "message_types": ["chat room", "chat;ping", "x" * 65, "1st"],
+    "user_id_resolver": ["app.users", "app:", ":resolve", "app/users:resolve"],
+    "role_resolver": ["app.users", "app:", ":resolve", "app:a.b"],
+}
+
+
+def pairs(table_of: Mapping[str, list[Any]]) -> list[Any]:
+    """The rows of such a table, one test each."""
+    return [
+        pytest.param(name, row, id=f"{name}={row[0] if isinstance(row, tuple) else row}"[:50])
+        for name, rows in table_of.items()
+        for row in rows
+    ]
+
+
+def read(settings: Settings, name: str) -> Any:
+    """A setting's value; of a resolver that was given by name, that name."""
+    value = getattr(settings, name)
+    return getattr(value, "path", value)
+
+
+def start(script: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run a script in a fresh Python with these variables."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        env={**inherited, "PYTHONPATH": ROOT, **environ},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@pytest.fixture(autouse=True)
+def _somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative paths point into a folder that exists and is writable."""
+    monkeypatch.chdir(tmp_path)
+
+
+# --- each field -------------------------------------------------------------------------------------------------
+def test_the_tests_know_every_field() -> None:
+    """A new setting needs a default, right values and wrong values here."""
+    known = [set(rows) for rows in (DEFAULTS, RIGHT, NATIVE, WRONG)]
+
+    assert [set(FIELDS)] * 4 == known
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_setting_that_nobody_gave_has_its_default(name: str) -> None:
+    """Without any source, a setting has its documented default."""
+    loaded = Settings.load({}, {})
+
+    assert DEFAULTS[name] == getattr(loaded, name)
+
+
+@pytest.mark.parametrize(("name", "row"), pairs(RIGHT))
+def test_the_environment_sets_it(name: str, row: tuple[str, Any]) -> None:
+    """``OTEL_WS_NAME`` sets the field ``name``."""
+    raw, expected = row
+
+    loaded = Settings.load({f"OTEL_WS_{name.upper()}": raw}, {})
+
+    assert expected == read(loaded, name)
+
+
+@pytest.mark.parametrize(("name", "row"), pairs(RIGHT) + pairs(NATIVE))
+def test_an_argument_sets_it(name: str, row: tuple[Any, Any]) -> None:
+    """A keyword argument sets the field, as a text or as what it is."""
+    raw, expected = row
+
+    loaded = Settings.load({}, {}, **{name: raw})
+
+    assert expected == read(loaded, name)
+
+
+@pytest.mark.parametrize(("name", "row"), pairs(RIGHT) + pairs(NATIVE))
+def test_djangos_settings_set_it(name: str, row: tuple[Any, Any]) -> None:
+    """A key of Django's ``OTEL_WS`` sets the field, in upper or lower case."""
+    raw, expected = row
+
+    loaded = [read(Settings.load({}, {key: raw}), name) for key in (name, name.upper())]
+
+    assert [expected, expected] == loaded
+
+
+@pytest.mark.parametrize(("name", "raw"), pairs(WRONG))
+def test_a_wrong_variable_is_named_with_its_value_and_what_is_allowed(name: str, raw: str) -> None:
+    """A wrong value in the environment is told by variable, value and allowed values."""
+    (problem,) = problems({f"OTEL_WS_{name.upper()}": raw}, {})
+
+    expected = Problem(f"OTEL_WS_{name.upper()}", raw[:60], FIELDS[name].metadata["allowed"])
+    assert expected == problem
+    assert f"OTEL_WS_{name.upper()}='{raw[:60]}' is not valid; allowed: {expected.allowed}." == str(problem)
+
+
+@pytest.mark.parametrize(("name", "raw"), pairs(WRONG))
+def test_a_wrong_argument_is_named(name: str, raw: str) -> None:
+    """A wrong argument is told as an argument."""
+    (problem,) = problems({}, {}, **{name: raw})
+
+    assert f"argument {name}" == problem.name
+
+
+@pytest.mark.parametrize(("name", "raw"), pairs(WRONG))
+def test_a_wrong_key_of_djangos_settings_is_named(name: str, raw: str) -> None:
+    """A wrong value in Django's settings is told as ``OTEL_WS['name']``."""
+    (problem,) = problems({}, {name: raw})
+
+    assert f"OTEL_WS['{name}'] in Django's settings" == problem.name
+
+
+@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize(
+    "raw", [object(), 3.5j, b"\xff", [[]], 10**400], ids=["object", "complex", "bytes", "list", "huge"]
+)
+def test_a_value_of_any_type_is_a_problem_or_a_value(name: str, raw: object) -> None:
+    """A value of a type that nobody expects is told like any wrong value, and raises nothing else."""
+    found = problems({}, {}, **{name: raw})
+
+    assert [] == [problem for problem in found if problem.name != f"argument {name}"]
+
+
+@given(environ=st.dictionaries(st.sampled_from([f"OTEL_WS_{name.upper()}" for name in FIELDS]), st.text(max_size=70)))
+def test_no_environment_makes_reading_raise(environ: dict[str, str]) -> None:
+    """Whatever the variables hold, they are read or told."""
+    found = problems(environ, {})
+
+    assert {problem.name for problem in found} <= set(environ)
+
+
+# --- precedence -------------------------------------------------------------------------------------------------
+def test_an_argument_wins_over_the_environment() -> None:
+    """Code that says so wins over a variable."""
+    loaded = Settings.load({"OTEL_WS_SEND_SPANS": "slow"}, {"SEND_SPANS": "off"}, send_spans="all")
+
+    assert "all" == loaded.send_spans
+
+
+def test_the_environment_wins_over_django() -> None:
+    """A variable wins over Django's settings."""
+    loaded = Settings.load({"OTEL_WS_SEND_SPANS": "slow"}, {"SEND_SPANS": "all"})
+
+    assert "slow" == loaded.send_spans
+
+
+def test_django_wins_over_the_default() -> None:
+    """Django's settings win over the default."""
+    loaded = Settings.load({}, {"SEND_SPANS": "all"})
+
+    assert "all" == loaded.send_spans
+
+
+def test_an_argument_of_none_says_nothing() -> None:
+    """``None`` as an argument leaves the decision to the other sources."""
+    loaded = Settings.load({"OTEL_WS_SEND_SPANS": "slow"}, {}, send_spans=None)
+
+    assert "slow" == loaded.send_spans
+
+
+def test_an_empty_variable_says_nothing() -> None:
+    """An empty variable counts as not set, as OpenTelemetry has it."""
+    loaded = Settings.load({"OTEL_WS_SEND_SPANS": ""}, {"SEND_SPANS": "all"})
+
+    assert "all" == loaded.send_spans
+
+
+def test_a_false_argument_is_said() -> None:
+    """``False`` is a value: it wins over a variable."""
+    loaded = Settings.load({"OTEL_WS_ENABLED": "true"}, {}, enabled=False)
+
+    assert not loaded.enabled
+
+
+def test_a_wrong_value_is_told_though_another_source_wins() -> None:
+    """A wrong variable is a problem even where an argument wins: the next start may be without it."""
+    found = problems({"OTEL_WS_SEND_SPANS": "fast"}, {}, send_spans="all")
+
+    assert ["OTEL_WS_SEND_SPANS"] == [problem.name for problem in found]
+
+
+def test_the_process_environment_is_read_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a mapping, the variables are those of the process."""
+    monkeypatch.setenv("OTEL_WS_SEND_SPANS", "slow")
+
+    loaded = Settings.load()
+
+    assert "slow" == loaded.send_spans
+
+
+def test_variables_of_others_are_left_alone() -> None:
+    """A variable that does not begin with ``OTEL_WS_`` is none of ours."""
+    found = problems({"OTEL_WSX": "1", "OTEL_SERVICE_NAME": "tournament", "WS_ENABLED": "maybe"}, {})
+
+    assert [] == found
+
+
+# --- wrong names, and all at once -------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("environ", "django", "arguments"),
+    [
+        ({"OTEL_WS_JSONLOG": "stdout"}, {}, {}),
+        ({}, {"JSONLOG": "stdout"}, {}),
+        ({}, {}, {"jsonlog": "stdout"}),
+    ],
+    ids=["environment", "django", "argument"],
+)
+def test_an_unknown_name_gets_a_suggestion(
+    environ: dict[str, str], django: dict[str, str], arguments: dict[str, str]
+) -> None:
+    """A misspelled name is told, with the name that was probably meant."""
+    (problem,) = problems(environ, django, **arguments)
+
+    assert "jsonlog" in problem.name.lower()
+    assert "did you mean json_log" in str(problem)
+
+
+def test_an_unknown_name_like_no_other_gets_no_suggestion() -> None:
+    """A name that resembles no setting is told without a guess."""
+    (problem,) = problems({"OTEL_WS_XYZZY": "1"}, {})
+
+    assert "OTEL_WS_XYZZY" == problem.name
+    assert "there is no such setting" in str(problem)
+    assert "did you mean" not in str(problem)
+
+
+def test_all_problems_are_told_at_once() -> None:
+    """One start tells everything that is wrong, each on its line."""
+    environ = {f"OTEL_WS_{name.upper()}": rows[0] for name, rows in WRONG.items()}
+
+    with pytest.raises(SettingsError) as told:
+        Settings.load(environ, {"XYZZY": 1}, jsonlog="stdout")
+
+    lines = str(told.value).splitlines()
+    assert "otel-ws cannot start:" == lines[0]
+    assert len(WRONG) + 2 == len(lines) - 1
+    assert all(any(line.startswith(f"  {name}=") for line in lines) for name in environ)
+
+
+def test_right_settings_have_no_problems() -> None:
+    """Where everything is right, there is nothing to tell."""
+    environ = {f"OTEL_WS_{name.upper()}": rows[0][0] for name, rows in RIGHT.items()}
+
+    found = problems(environ, {})
+
+    assert [] == found
+
+
+def test_a_long_value_is_shown_in_part() -> None:
+    """A wrong value is shown as far as one needs to recognise it."""
+    (problem,) = problems({"OTEL_WS_SEND_SPANS": "x" * 1000}, {})
+
+    assert "x" * 60 == problem.value
+
+
+# --- a log file -------------------------------------------------------------------------------------------------
+def test_a_folder_is_no_log_file(tmp_path: Path) -> None:
+    """The path of a folder is refused."""
+    found = problems({}, {}, json_log=str(tmp_path))
+
+    assert ["argument json_log"] == [problem.name for problem in found]
+
+
+def test_a_path_is_kept_as_it_was_given(tmp_path: Path) -> None:
+    """A path in a folder that exists is taken, file or no file."""
+    path = tmp_path / "events.jsonl"
+
+    loaded = Settings.load({}, {}, json_log=path)
+
+    assert str(path) == loaded.json_log
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_is_not_writable_is_refused(tmp_path: Path) -> None:
+    """A path in a folder that this process may not write to is refused at start-up."""
+    tmp_path.chmod(0o500)
+
+    found = problems({}, {}, json_log=str(tmp_path / "events.jsonl"))
+
+    assert ["argument json_log"] == [problem.name for problem in found]
+
+
+# --- ids on metrics ---------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["user.id", "ws.connection.id"])
+def test_an_id_that_never_is_a_label_is_refused(name: str) -> None:
+    """Connections cannot be broken down by user, or by connection: those ids never are labels."""
+    found = problems({"OTEL_WS_METRIC_IDS": name}, {})
+
+    assert ["OTEL_WS_METRIC_IDS"] == [problem.name for problem in found]
+
+
+# --- resolvers --------------------------------------------------------------------------------------------------
+def test_a_resolver_given_by_name_is_imported_when_it_is_first_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resolver's module is not imported at start-up, when the application may not be ready."""
+    monkeypatch.syspath_prepend(tmp_path)
+    loaded = Settings.load({"OTEL_WS_ROLE_RESOLVER": "late_roles:role"}, {})
+    (tmp_path / "late_roles.py").write_text("def role(scope):\n    return scope['who']\n")
+
+    role = loaded.role_resolver and loaded.role_resolver({"who": "admin"})
+
+    assert "admin" == role
+
+
+def test_a_resolver_given_by_name_is_imported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second question goes to the function that the first one found."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "once_roles.py").write_text("def role(scope):\n    return 'player'\n")
+    loaded = Settings.load({"OTEL_WS_ROLE_RESOLVER": "once_roles:role"}, {})
+    assert loaded.role_resolver is not None
+    loaded.role_resolver({})
+    sys.modules.pop("once_roles")
+
+    loaded.role_resolver({})
+
+    assert "once_roles" not in sys.modules
+
+
+# --- the value itself -------------------------------------------------------------------------------------------
+def test_settings_do_not_change() -> None:
+    """Settings are frozen: a change means a new start."""
+    loaded = Settings.load({}, {})
+
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        loaded.enabled = False  # type: ignore[misc]
+
+
+def test_the_same_settings_are_equal() -> None:
+    """Two readings of the same sources are equal, so that a second start can tell whether anything changed."""
+    environ = {"OTEL_WS_SEND_SPANS": "slow", "OTEL_WS_MESSAGE_TYPES": "chat,ping"}
+
+    assert Settings.load(environ, {}) == Settings.load(environ, {})
+
+
+def test_the_same_named_resolvers_are_equal() -> None:
+    """A resolver that is given by the same name twice is the same setting."""
+    environ = {"OTEL_WS_ROLE_RESOLVER": "app.roles:role"}
+
+    assert Settings.load(environ, {}) == Settings.load(environ, {})
+
+
+# --- documentation ----------------------------------------------------------------------------------------------
+def test_the_table_has_a_row_for_each_field() -> None:
+    """The documentation's table is complete, in the order of the fields."""
+    rows = table()
+
+    assert [f"OTEL_WS_{name.upper()}" for name in FIELDS] == [row[0] for row in rows]
+
+
+@pytest.mark.parametrize("row", table(), ids=lambda row: str(row[0]))
+def test_a_row_says_what_is_allowed_and_what_it_does(row: tuple[str, str, str, str]) -> None:
+    """Every row has the allowed values and a sentence."""
+    _, _, allowed, doc = row
+
+    assert allowed
+    assert doc.endswith(".")
+
+
+@pytest.mark.parametrize("row", table(), ids=lambda row: str(row[0]))
+def test_a_default_in_the_table_can_be_set(row: tuple[str, str, str, str]) -> None:
+    """The default that the table shows is a right value, and is the default."""
+    variable, default, _, _ = row
+
+    loaded = Settings.load({variable: default}, {})
+
+    assert Settings.load({}, {}) == loaded
+
+
+# --- OTEL_SDK_DISABLED ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("raw", "expected"), [("true", True), ("TRUE", True), (" true ", True), ("false", False), ("1", False), ("", False)]
+)
+def test_the_sdk_is_disabled_by_true_alone(raw: str, expected: bool) -> None:
+    """``OTEL_SDK_DISABLED`` is read as the specification says: ``true`` in any case, nothing else."""
+    disabled = sdk_disabled({"OTEL_SDK_DISABLED": raw})
+
+    assert expected is disabled
+
+
+def test_the_sdk_is_not_disabled_by_default() -> None:
+    """Without the variable the SDK is on."""
+    disabled = sdk_disabled({})
+
+    assert disabled is False
+
+
+# --- at start-up ------------------------------------------------------------------------------------------------
+def test_a_wrong_setting_ends_the_start_with_a_text_and_no_traceback() -> None:
+    """A server with a wrong variable ends at once, with status 1 and a text for its operator."""
+    done = start(
+        "import otel_ws; otel_ws.WebSocketMiddleware(object())",
+        OTEL_WS_MESSAGE_EVENTS="loud",
+        OTEL_WS_JSONLOG="stdout",
+    )
+
+    lines = done.stderr.splitlines()
+    assert 1 == done.returncode
+    assert "Traceback" not in done.stderr
+    assert "otel-ws cannot start:" == lines[0]
+    assert "  OTEL_WS_MESSAGE_EVENTS='loud' is not valid; allowed: all, sampled, slow, errors, off." in lines
+    assert any("did you mean json_log" in line for line in lines)
+
+
+def test_a_right_start_says_nothing() -> None:
+    """A server with right variables starts in silence."""
+    done = start("import otel_ws; otel_ws.WebSocketMiddleware(object())", OTEL_WS_MESSAGE_EVENTS="all")
+
+    assert (0, "", "") == (done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{"OTEL_WS_ENABLED": "false"}, {"OTEL_SDK_DISABLED": "true"}],
+    ids=["OTEL_WS_ENABLED", "OTEL_SDK_DISABLED"],
+)
+def test_where_telemetry_is_off_the_application_itself_comes_back(environ: dict[str, str]) -> None:
+    """With telemetry off there is no wrapper: the very object comes back."""
+    done = start("import otel_ws; app = object(); assert otel_ws.WebSocketMiddleware(app) is app", **environ)
+
+    assert (0, "") == (done.returncode, done.stderr)
