@@ -17,7 +17,7 @@ from otel_ws import semconv
 from otel_ws.connection import Connection, current
 from otel_ws.connection import State as ConnectionState
 from otel_ws.faults import UsageError, fault, misuse
-from otel_ws.handling import Handling, working
+from otel_ws.handling import Handling, at_work
 from otel_ws.health import Health
 from otel_ws.messages import category_of
 from otel_ws.recorder import Recorder
@@ -75,8 +75,7 @@ def _handling(connection: Connection | None) -> Handling | None:
     """The handler at work here, if it still is."""
     if connection is None:
         return None
-    handling = working.get() or connection.plain_handling
-    return handling if handling is not None and not handling.is_over else None
+    return at_work() or connection.plain_handling
 
 
 def _code(verb: str, reason: object) -> str:

@@ -119,7 +119,9 @@ class Connection:
                 self.plain = False
                 self.consumer = name
                 # A middleware read a message ahead; it is the consumer's, whose dispatch will tell it.
-                self.plain_handling = None
+                if self.plain_handling is not None:
+                    self.plain_handling.is_over = True
+                    self.plain_handling = None
             self.identify()
         return outermost
 
@@ -216,7 +218,7 @@ class Connection:
             was_queued = now - asked_at < BACKLOG_SECONDS
             self.tally.received(size, was_queued)
             if self.recorder.by_api:
-                self.recorder.by_api_observe(semconv.MESSAGE_SIZE, (*self.door, "receive"), size)
+                self.recorder.by_api_observe(semconv.MESSAGE_SIZE, (self.transport, "receive"), size)
         elif kind == "websocket.disconnect":
             self.disconnected(disconnect_code(message, self.scope))
 

@@ -161,16 +161,20 @@ class Fanout:
     def flush(self) -> None:
         """Hand over what our own writers hold."""
         for writer in self.writers:
-            writer.flush()
+            try:
+                writer.flush()
+            except Exception as exc:
+                faults.fault("flush", exc)
 
     def close(self) -> None:
         """Stop: instruments fall silent, lines are written out."""
         if self.metrics.source is self:
             self.metrics.source = None
-        for undo in self.on_close:
-            undo()
-        for writer in self.writers:
-            writer.close()
+        for end in (*self.on_close, *(writer.close for writer in self.writers)):
+            try:
+                end()
+            except Exception as exc:
+                faults.fault("close", exc)
 
     def after_fork(self) -> None:
         """In a forked child: what was counted and who is connected is the parent's."""

@@ -16,6 +16,13 @@ from otel_ws.signals import spans as span_tools
 # The handler that is at work in this context: exact for nested consumers too, which interleave.
 working: ContextVar[Handling | None] = ContextVar("otel_ws_handling", default=None)
 
+
+def at_work() -> Handling | None:
+    """The handler that is at work in this context, if it still is."""
+    handling = working.get()
+    return None if handling is None or handling.is_over else handling
+
+
 # In whose contexts the connect span was put aside for good.
 _freed: ContextVar[Connection | None] = ContextVar("otel_ws_freed", default=None)
 
@@ -108,7 +115,8 @@ class Handling:
                     connection.recorder.disconnect_finished(connection, self._error_type)
         finally:
             self.is_over = True
-            working.set(self._previous)
+            previous = self._previous
+            working.set(None if previous is None or previous.is_over else previous)
             self._previous = None
             if self._token is not None:
                 span_tools.detach(self._token)

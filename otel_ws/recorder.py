@@ -172,7 +172,7 @@ class Recorder(Fanout):
         if self.by_api:
             self.by_api_observe(semconv.SEND_DURATION, connection.door, seconds)
             if error_type is None:
-                self.by_api_observe(semconv.MESSAGE_SIZE, (*connection.door, "transmit"), size)
+                self.by_api_observe(semconv.MESSAGE_SIZE, (connection.transport, "transmit"), size)
         about: dict[Attribute, object] = {
             semconv.OUTCOME: "success" if error_type is None else "error",
             semconv.SIZE: size,

@@ -40,8 +40,8 @@ class Tally:
         self.door = door
         self._ledger = ledger
         self._wait = ledger.series(MESSAGE_WAIT, door)
-        self._received = ledger.series(MESSAGE_SIZE, (*door, "receive"))
-        self._transmitted = ledger.series(MESSAGE_SIZE, (*door, "transmit"))
+        self._received = ledger.series(MESSAGE_SIZE, (door[1], "receive"))
+        self._transmitted = ledger.series(MESSAGE_SIZE, (door[1], "transmit"))
         self._send = ledger.series(SEND_DURATION, door)
         self._sent = ledger.series(MESSAGES_SENT, (*door, "success"))
         self._sent_failed = ledger.series(MESSAGES_SENT, (*door, "error"))

@@ -701,7 +701,6 @@ def test_the_buckets_of_the_snapshot_are_cumulative(seen: Telemetry, clock: Cloc
         0.25: 2,
         0.5: 2,
         1.0: 3,
-        2.5: 3,
         5.0: 3,
         10.0: 3,
         "+Inf": 4,

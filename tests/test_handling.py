@@ -164,7 +164,10 @@ def test_inner_handler_has_an_internal_span(telemetry: Telemetry, connection: Co
 def test_interleaved_handlers_leave_nothing_at_work(connection: Connection) -> None:
     """An inner consumer in a task of its own may outlast the outer handler; after both, none is at work in either."""
     tasks = [contextvars.copy_context(), contextvars.copy_context()]
-    handlers = [Handling(connection, "websocket.receive", "receive", outermost) for outermost in (True, False)]
+    handlers = [
+        task.run(Handling, connection, "websocket.receive", "receive", outermost)
+        for task, outermost in zip(tasks, (True, False), strict=True)
+    ]
     for task, handling in zip(tasks, handlers, strict=True):
         task.run(handling.attach)
 

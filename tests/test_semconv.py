@@ -65,7 +65,7 @@ METRICS = {
     "ws.message.latency": ("s", {"http_route", "transport", "message_type"}),
     "ws.message.wait": ("s", {"http_route", "transport"}),
     "ws.message.backlogged": ("{message}", {"http_route", "transport"}),
-    "ws.message.size": ("By", {"http_route", "transport", "direction"}),
+    "ws.message.size": ("By", {"transport", "direction"}),
     "ws.send.duration": ("s", {"http_route", "transport"}),
     "ws.ping.duration": ("s", {"http_route", "transport"}),
     "ws.ratelimit.events": ("{event}", {"transport", "reason"}),

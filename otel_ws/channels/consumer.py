@@ -17,7 +17,7 @@ from channels.exceptions import StopConsumer
 from otel_ws.asgi import observe
 from otel_ws.connection import Connection, current
 from otel_ws.faults import fault
-from otel_ws.handling import Handling, working
+from otel_ws.handling import Handling, at_work
 from otel_ws.policy import RAW_HANDLER
 from otel_ws.semconv import UNKNOWN
 from otel_ws.types import Message, Receive, Scope, Send
@@ -101,7 +101,7 @@ def _dispatch(consumer: Any, connection: Connection, outermost: bool) -> Callabl
         try:
             kind = message["type"]
             # A dispatch inside a dispatch is the application calling itself, not another message.
-            first = outermost and working.get() is None
+            first = outermost and at_work() is None
             name = handlers.get(kind) or _handler(consumer, kind)
             handling = Handling(connection, kind, name, first, default)
             handling.attach()
@@ -141,7 +141,7 @@ def _receive_json(original: Callable[..., Any], connection: Connection) -> Calla
     def receive_json(*args: Any, **kwargs: Any) -> Any:
         try:
             content = args[0] if args else kwargs.get("content")
-            handling = working.get()
+            handling = at_work()
             if handling is not None and isinstance(content, dict):
                 handling.note_type(content.get(key))
         except Exception as exc:

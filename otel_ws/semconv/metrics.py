@@ -34,8 +34,8 @@ _C, _U, _G, _H = (
     Instrument.GAUGE,
     Instrument.HISTOGRAM,
 )
-_FAST: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_SLOW: Final = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
+_FAST: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0)
+_SLOW: Final = (0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 CONNECTIONS: Final = Metric(
     "ws.connections",
@@ -121,7 +121,7 @@ BACKLOGGED: Final = Metric(
     "Messages that were already queued when they were asked for.",
 )
 MESSAGE_SIZE: Final = Metric(
-    "ws.message.size", _H, "By", (*_DOOR, DIRECTION), "Size of a message.",
+    "ws.message.size", _H, "By", (TRANSPORT, DIRECTION), "Size of a message.",
     (64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0),
 )  # fmt: skip
 SEND_DURATION: Final = Metric("ws.send.duration", _H, "s", _DOOR, "Until the server took the message.", _FAST)

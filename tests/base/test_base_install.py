@@ -213,7 +213,7 @@ print(json.dumps([
         ["ws_auth_failures_total", ["JWT_EXPIRED"], 1],
     ] == rows
     assert ["buckets", "sum", "count"] == parts
-    assert ["0.001", "0.005", "0.01", "0.05", "0.1", "0.25", "0.5", "1.0", "2.5", "5.0", "10.0", "+Inf"] == bounds
+    assert ["0.001", "0.005", "0.01", "0.05", "0.1", "0.25", "0.5", "1.0", "5.0", "10.0", "+Inf"] == bounds
     assert (sorted(counts), 2, 2) == (counts, counts[-1], count)
 
 
