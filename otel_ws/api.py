@@ -115,7 +115,8 @@ def record_ratelimit_reject(reason: str, retry_after_ms: float | None = None) ->
         return
     connection, reason = _inside(), _code("record_ratelimit_reject", reason)
     _remember(connection, reason)
-    active.ratelimit_rejected(connection, reason, _number(retry_after_ms, 0.001))
+    after = _number(retry_after_ms, 0.001)
+    active.ratelimit_rejected(connection, reason, after if after is not None and after >= 0 else None)
 
 
 @_harmless
@@ -229,6 +230,7 @@ def declare(
     message_types: Iterable[str] = (),
     close_codes: Iterable[int] = (),
     templates: Iterable[str] = (),
+    subprotocols: Iterable[str] = (),
     heartbeat: tuple[str, float] | None = None,
 ) -> None:
     """Widen the vocabulary, once, at start-up: what is not declared leaves as ``_OTHER`` or ``unknown``.
@@ -243,6 +245,7 @@ def declare(
     wrong += vocabulary.declare(semconv.MESSAGE_TYPE, _listed(message_types))
     wrong += vocabulary.declare(semconv.CLOSE_CODE, _listed(close_codes))
     wrong += vocabulary.declare(semconv.TEMPLATE, _listed(templates))
+    wrong += vocabulary.declare(semconv.SUBPROTOCOL, _listed(subprotocols))
     if heartbeat is not None:
         name, seconds = _pair(heartbeat)
         number = _number(seconds)

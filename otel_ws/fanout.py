@@ -76,6 +76,7 @@ class Fanout:
         # Histograms that readers cannot take from the ledger; `sdk` empties this where they can.
         self.by_api: frozenset[Metric] = HISTOGRAMS
         self.tells_sends = True
+        self.is_fast = False
         self._consumers: dict[type, str] = {}
         self.on_close: list[Callable[[], None]] = []
         self._tallies: dict[tuple[str, str], Tally] = {}
@@ -178,8 +179,9 @@ class Fanout:
 
     def after_fork(self) -> None:
         """In a forked child: what was counted and who is connected is the parent's."""
-        self.ledger.clear()
-        self.live.clear()
+        self.policy.after_fork()
+        self.ledger.after_fork()
+        self.live.after_fork()
         for writer in self.writers:
             if isinstance(writer, JsonLines):
                 writer.after_fork()

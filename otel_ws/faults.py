@@ -70,7 +70,8 @@ def snapshot() -> dict[str, int]:
 
 
 def reset() -> None:
-    """Forget everything: for tests, and for a forked worker."""
-    with _lock:
-        counts.clear()
-        _told.clear()
+    """Forget everything: for tests, and in a forked child, where a thread that is gone may have held the lock."""
+    global _lock
+    _lock = threading.Lock()
+    counts.clear()
+    _told.clear()

@@ -162,8 +162,9 @@ class Ledger:
                 values[metric] = dict(self.read(metric))
         return Snapshot(values, distributions)
 
-    def clear(self) -> None:
-        """Set every count to zero: what a forked child inherits is its parent's."""
+    def after_fork(self) -> None:
+        """In a forked child: what is counted is the parent's, and a thread that is gone may have held the lock."""
+        self._lock = threading.Lock()
         self.started_ns = time.time_ns()
         self.exemplars.clear()
         for shard in self._shards:

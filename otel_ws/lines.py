@@ -36,7 +36,8 @@ class QueueFullError(Exception):
 
 def render(record: EventRecord) -> str:
     """One event as a JSON object on one line, with the field names that operators already use."""
-    moment = datetime.fromtimestamp(record.timestamp_ns / 1e9, UTC)
+    seconds, rest = divmod(record.timestamp_ns, 10**9)
+    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
     line: dict[str, object] = {
         "timestamp": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "level": record.event.level.name,

@@ -87,11 +87,11 @@ class Live:
             if not transports:
                 del self._users[key]
 
-    def clear(self) -> None:
-        """Forget all: the connections of a forked child's parent are not the child's."""
+    def after_fork(self) -> None:
+        """In a forked child: the connections are the parent's, and a thread that is gone may have held the lock."""
+        self._lock = threading.Lock()
         self._open.clear()
-        with self._lock:
-            self._users.clear()
+        self._users.clear()
 
     # --- asked by readers -------------------------------------------------------------------------------
     def __len__(self) -> int:

@@ -54,6 +54,12 @@ _RESOURCE_KEY = re.compile(
 _RESOURCE_VALUE = re.compile(r"[A-Za-z0-9._:/+-]{1,64}")
 _ID_KEY = re.compile(r"[a-z][a-z0-9_]{0,30}\.id")
 
+# Of the IANA registry of WebSocket subprotocols, and of what Channels applications speak; others are declared.
+SUBPROTOCOLS: Final = (
+    "json", "xml", "mqtt", "mqttv3.1", "v10.stomp", "v11.stomp", "v12.stomp", "soap", "wamp", "wamp.2.json",
+    "wamp.2.msgpack", "amqp", "sip", "xmpp", "graphql-ws", "graphql-transport-ws", "ocpp1.6", "ocpp2.0", "ocpp2.0.1",
+    "ocpp2.1", "actioncable-v1-json", "protobuf", "msgpack", "cbor",
+)  # fmt: skip
 NOTHING: Final = Cleared({})
 
 REASONS: Final = (
@@ -73,14 +79,13 @@ class Policy:
             REASON: set(REASONS),
             MESSAGE_TYPE: {UNKNOWN, RAW_HANDLER},
             ERROR_TYPE: set(),
-            SUBPROTOCOL: set(),
+            SUBPROTOCOL: set(SUBPROTOCOLS),
             TEMPLATE: set(),
             CLOSE_CODE: set(range(1000, 1016)),
         }
         self._seen: dict[Attribute, set[object]] = {
             REASON: set(),
             ERROR_TYPE: set(),
-            SUBPROTOCOL: set(),
             CLOSE_CODE: set(),
             ROUTE: set(),
         }
@@ -234,6 +239,9 @@ class Policy:
         form = _CODE if attribute.kind is Kind.CODE else _CODE_NAME
         if type(value) is not str or not form.fullmatch(value):
             return OTHER
+        if attribute is SUBPROTOCOL and value not in self._declared[SUBPROTOCOL]:
+            # Browsers can send a token only as a subprotocol, and then the application must select it.
+            return OTHER
         return value if self._known_or_room(attribute, value) else OTHER
 
     def _known_or_room(self, attribute: Attribute, value: object) -> bool:
@@ -252,6 +260,10 @@ class Policy:
             f"{OTHER}. Declare those that you need with otel_ws.declare().",
         )
         return False
+
+    def after_fork(self) -> None:
+        """In a forked child: another thread of the parent's may have held the lock."""
+        self._lock = threading.Lock()
 
     # --- counting ---------------------------------------------------------------------------------------
     def _remove(self, signal: str, kind: str) -> None:

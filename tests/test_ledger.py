@@ -382,7 +382,7 @@ def test_clearing_sets_every_count_to_zero() -> None:
     ledger.add(semconv.MESSAGES, CHAT, 5.0)
     run(1, lambda _: ledger.observe(semconv.MESSAGE_LATENCY, LATENCY, 0.2))
 
-    ledger.clear()
+    ledger.after_fork()
     ledger.add(semconv.MESSAGES, CHAT)
 
     snapshot = ledger.snapshot()

@@ -218,7 +218,7 @@ def test_a_key_of_nobody_ends_nothing() -> None:
     """A connection that ends after everything was forgotten changes nothing."""
     live = live_with()
     key, _, _ = live.user_opened("7", "websocket")
-    live.clear()
+    live.after_fork()
 
     live.user_ended(key, "websocket")
 
@@ -350,6 +350,6 @@ def test_forgetting_leaves_nothing() -> None:
     live = live_with(Open(ids={"match.id": "1"}), metric_ids=("match.id",))
     live.user_opened("7", "websocket")
 
-    live.clear()
+    live.after_fork()
 
     assert (0, (0.0, 0.0), []) == (len(live), users(live), list(live.by_id()))

@@ -644,6 +644,24 @@ def test_no_subprotocol_is_an_empty_label(value: object) -> None:
     assert "" == label
 
 
+@pytest.mark.parametrize("value", ["graphql-transport-ws", "mqtt"])
+def test_a_well_known_subprotocol_leaves(value: str) -> None:
+    """Subprotocols that everybody speaks need no declaration."""
+    assert value == Policy().label(semconv.SUBPROTOCOL, value)
+
+
+@pytest.mark.parametrize("value", ["chat.v2", "a3f5c0d1e2b4968770123456789abcdef0123456"])
+def test_an_undeclared_subprotocol_stays(value: str) -> None:
+    """A browser can send a token only as a subprotocol, and the application then selects it: it does not leave."""
+    policy = Policy()
+
+    assert (OTHER, OTHER) == (
+        policy.label(semconv.SUBPROTOCOL, value),
+        policy.value("logs", semconv.SUBPROTOCOL, value),
+    )
+    assert {("metrics", "code_name"): 1, ("logs", "code_name"): 1} == policy.redactions()
+
+
 def test_an_attribute_without_a_label_is_other_and_counted() -> None:
     """An id never becomes a label, even if somebody asks for one."""
     policy = Policy()
@@ -670,7 +688,7 @@ def codes(number: int) -> list[str]:
     return ["X" + chr(65 + place // 26) + chr(65 + place % 26) for place in range(number)]
 
 
-@pytest.mark.parametrize("attribute", [semconv.REASON, semconv.ERROR_TYPE, semconv.SUBPROTOCOL], ids=named)
+@pytest.mark.parametrize("attribute", [semconv.REASON, semconv.ERROR_TYPE], ids=named)
 def test_at_most_64_undeclared_values_leave(attribute: Attribute) -> None:
     """The first 64 different undeclared values of a process leave, later ones are ``_OTHER``."""
     policy = Policy()

@@ -20,6 +20,9 @@ logger = logging.getLogger("otel_ws")
 
 def speed_up(fanout: Fanout) -> None:
     """Histograms through the readers, light spans, light log records: each where the provider is the SDK's."""
+    if fanout.is_fast:
+        return
+    fanout.is_fast = True
     for choose in (_histograms, _spans, _events):
         try:
             choose(fanout)

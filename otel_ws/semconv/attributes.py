@@ -127,7 +127,7 @@ SUBPROTOCOL: Final = Attribute(
     "subprotocol",
     "subprotocol",
     Kind.CODE_NAME,
-    "The one that the application selected.",
+    "The one that the application selected, if it is a well-known or a declared one.",
 )
 SIZE: Final = _number("ws.message.size", "size", "Bytes of one message, as UTF-8 where it is text.")
 DURATION: Final = _number("ws.duration", "duration_ms", "Seconds; milliseconds in JSON lines.")

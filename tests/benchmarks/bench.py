@@ -7,13 +7,10 @@ pair, so that what else the machine does hits both sides. ``aa`` compares bare w
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).parent

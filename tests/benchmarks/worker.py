@@ -28,11 +28,10 @@ settings.configure(
 )
 django.setup()
 
-from channels.generic.websocket import AsyncJsonWebsocketConsumer  # noqa: E402 - Django first
-from channels.layers import get_channel_layer  # noqa: E402
-from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
-from django.core.asgi import get_asgi_application  # noqa: E402
-from django.urls import path  # noqa: E402
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from channels.layers import get_channel_layer
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.urls import path
 
 MESSAGE = '{"type": "heartbeat", "sequence": 1234567, "at": 1}'
 
@@ -115,7 +114,9 @@ def application() -> Any:
     bare = ProtocolTypeRouter(
         {
             "http": plain,
-            "websocket": URLRouter([path("ws/echo/<int:match_id>/", Echo.as_asgi()), path("ws/group/", Member.as_asgi())]),
+            "websocket": URLRouter(
+                [path("ws/echo/<int:match_id>/", Echo.as_asgi()), path("ws/group/", Member.as_asgi())]
+            ),
         }
     )
     if MODE == "bare":
@@ -180,6 +181,7 @@ class Work:
 
     async def http(self, count: int) -> None:
         """One unit: an HTTP request through the middleware."""
+
         async def receive() -> dict[str, Any]:
             return {"type": "http.request"}
 

@@ -100,13 +100,13 @@ def _accepted(expected: Expected, one: Conversation) -> None:
         expected.add("ws.messages", type=sent.type, status=sent.status, **door)
         expected.observe("ws.message.latency", message_type=sent.type, **door)
         expected.observe("ws.message.wait", **door)
-        expected.observe("ws.message.size", [sent.size], direction="receive", **door)
+        expected.observe("ws.message.size", [sent.size], direction="receive", transport=door["transport"])
         expected.event("WS_MESSAGE", message_type=sent.type, status=sent.status, size=sent.size, **ids)
         expected.span(f"{sent.type} {route}", outcome=sent.status)
     for size in one.received:
         expected.add("ws.messages.sent", status="success", **door)
         expected.observe("ws.send.duration", **door)
-        expected.observe("ws.message.size", [size], direction="transmit", **door)
+        expected.observe("ws.message.size", [size], direction="transmit", transport=door["transport"])
     for _ in range(one.pings):
         expected.observe("ws.ping.duration", **door)
 

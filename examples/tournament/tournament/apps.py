@@ -15,4 +15,5 @@ class TournamentConfig(AppConfig):
         otel_ws.declare(
             close_codes=[4401, 4403, 4409, 4410, 4413, 4429],
             templates=["tournament_{tournament_id}", "match_{tournament_id}_{match_id}", "global"],
+            subprotocols=["tournament.v1", "tournament.v2"],
         )
