@@ -68,6 +68,7 @@ class Connection:
         self.scope: Scope | None = scope
         self.state = State.CONNECTING
         self.clock = recorder.clock
+        recorder.attempts += 1
         self.opened_at = self.accepted_at = recorder.clock()
         self.ids = recorder.policy.known(NOTHING, {semconv.CONNECTION_ID: str(recorder.new_id())})
         self.root_path = str(scope.get("root_path") or "").rstrip("/")
@@ -331,6 +332,8 @@ class Connection:
     def finish(self, error_type: str | None) -> None:
         """Nothing more will come: end what is open and let go of what the application owns."""
         self.recorder.disconnect_finished(self, error_type)
+        if self.scope is not None:
+            self.recorder.attempts -= 1
         self.scope = None
         self._told = self.send_failed = None
 

@@ -77,6 +77,8 @@ class Fanout:
         self.by_api: frozenset[Metric] = HISTOGRAMS
         self.tells_sends = True
         self.is_fast = False
+        # Connections that are open or being opened, on all event loops.
+        self.attempts = 0
         self._consumers: dict[type, str] = {}
         self.on_close: list[Callable[[], None]] = []
         self._tallies: dict[tuple[str, str], Tally] = {}

@@ -23,16 +23,13 @@ def at_work() -> Handling | None:
     return None if handling is None or handling.is_over else handling
 
 
-# In whose contexts the connect span was put aside for good.
-_freed: ContextVar[Connection | None] = ContextVar("otel_ws_freed", default=None)
-
-
 class Handling:
     """One handler at work: its span is current, its time is taken, its outcome is told when it ends."""
 
     __slots__ = (
         "_connection",
         "_error_type",
+        "_follows",
         "_previous",
         "_started_at",
         "_token",
@@ -45,6 +42,8 @@ class Handling:
         "status",
     )
 
+    is_over: bool
+
     def __init__(
         self, connection: Connection, kind: str, handler: str | None, outermost: bool, message_type: str = UNKNOWN
     ) -> None:
@@ -55,7 +54,10 @@ class Handling:
         self.status = "success"
         self.message_type = message_type
         self._error_type: str | None = None
-        self._previous = working.get()
+        before = working.get()
+        # A message after another in one context: the connect span was put aside there for good.
+        self._follows = before is not None and before._connection is connection and before.kind != "websocket.connect"
+        self._previous = None if before is None or before.is_over else before
         self._token: Token[Any] | None = None
         self.span: Any = None
         self.is_over = False
@@ -75,12 +77,11 @@ class Handling:
 
     def attach(self) -> None:
         """Make the handler's span current in this coroutine; after connect, without one, nothing is."""
-        if self.span is not None:
-            self._token = span_tools.attach(self.span)
-        elif self.kind != "websocket.connect" and _freed.get() is not self._connection:
+        if self.kind != "websocket.connect" and not self._follows:
             # Not undone: in the coroutine that runs the application the connect span must not come back.
             span_tools.attach(None)
-            _freed.set(self._connection)
+        if self.span is not None:
+            self._token = span_tools.attach(self.span)
 
     def note_type(self, name: object) -> None:
         """The message calls itself ``name``: kept if it is declared, else it is ``unknown``."""
@@ -115,9 +116,9 @@ class Handling:
                     connection.recorder.disconnect_finished(connection, self._error_type)
         finally:
             self.is_over = True
-            previous = self._previous
-            working.set(None if previous is None or previous.is_over else previous)
-            self._previous = None
+            if self._previous is not None or self.kind == "websocket.connect":
+                working.set(self._previous)
+                self._previous = None
             if self._token is not None:
                 span_tools.detach(self._token)
                 self._token = None

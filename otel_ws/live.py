@@ -42,6 +42,9 @@ class OpenConnection(Protocol):
     def is_healthy(self, now: float) -> bool:
         """Whether the connection is healthy at ``now`` (seconds of the ledger's clock)."""
 
+    def cancelled(self) -> None:
+        """The server ends without another word."""
+
     def exported_ids(self) -> Iterable[tuple[str, str]]:
         """Key and cleared value of each id."""
 
@@ -92,6 +95,10 @@ class Live:
         self._lock = threading.Lock()
         self._open.clear()
         self._users.clear()
+
+    def connections(self) -> list[OpenConnection]:
+        """Those that are open now."""
+        return list(self._open.values())
 
     # --- asked by readers -------------------------------------------------------------------------------
     def __len__(self) -> int:

@@ -40,7 +40,7 @@ def disconnect_code(message: Message, scope: Scope | None) -> int | None:
 def close_code(message: Message) -> int:
     """The code of a ``websocket.close``: 1000 where there is none."""
     code = message.get("code")
-    return int(code) if isinstance(code, int) else 1000
+    return int(code) if isinstance(code, int) and not isinstance(code, bool) else 1000
 
 
 def category_of(exc: BaseException) -> str:

@@ -36,7 +36,7 @@ def _tick(loop: asyncio.AbstractEventLoop, recorder: Recorder, due: float) -> No
         recorder.loop_lagged(max(0.0, loop.time() - due))
     except Exception as exc:
         fault("pulse", exc)
-    if len(recorder.live):
+    if recorder.attempts:
         _arm(loop, recorder)
     else:
         _beating.discard(loop)

@@ -363,8 +363,14 @@ def replace(recorder: Recorder | None) -> Recorder | None:
 
 
 def _flush() -> None:
-    # Not ``uninstall``: the SDK's own exit hook collects the last numbers after this one.
+    # Not ``uninstall``: the SDK's own exit hook collects the last numbers after this one. A server that ends
+    # without telling its applications (daphne) leaves connections open: they end with it, by it.
     if _active is not None:
+        for connection in _active.live.connections():
+            try:
+                connection.cancelled()
+            except Exception as exc:
+                faults.fault("exit", exc)
         _active.flush()
 
 

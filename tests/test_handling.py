@@ -10,7 +10,7 @@ from opentelemetry import trace
 
 from otel_ws import semconv, testing
 from otel_ws.connection import Connection
-from otel_ws.handling import Handling, working
+from otel_ws.handling import Handling, at_work
 from otel_ws.testing import Telemetry
 
 RECEIVED = {"type": "websocket.receive", "text": "hello"}
@@ -174,7 +174,7 @@ def test_interleaved_handlers_leave_nothing_at_work(connection: Connection) -> N
     for task, handling in zip(tasks, handlers, strict=True):
         task.run(handling.end, None)
 
-    assert [None, None] == [task.run(working.get) for task in tasks]
+    assert [None, None] == [task.run(at_work) for task in tasks]
 
 
 def test_busy_time_is_the_time_in_handlers(clock: Any) -> None:

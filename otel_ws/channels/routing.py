@@ -66,7 +66,7 @@ async def _route(
         return await original(router, scope, receive, send)
     depth = len(connection.routers)
     connection.routers.append(router)
-    _watch(router.routes)
+    _watch(router)
     try:
         return await original(router, scope, receive, send)
     except Resolver404:
@@ -79,16 +79,16 @@ async def _route(
         del connection.routers[depth:]
 
 
-def _watch(routes: Any) -> None:
-    for route in routes:
-        try:
+def _watch(router: Any) -> None:
+    try:
+        for route in router.routes:
             pattern = route.pattern
             if pattern not in _watched:
                 before = vars(pattern).get("match")
                 pattern.match = _match(pattern.match, template_of(pattern))
                 _watched[pattern] = (pattern.match, before)
-        except Exception as exc:
-            fault("routing", exc)
+    except Exception as exc:
+        fault("routing", exc)
 
 
 def _match(original: Callable[[str], Any], template: str) -> Callable[[str], Any]:
