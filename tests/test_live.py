@@ -27,6 +27,9 @@ class Open:
         """As the test has it."""
         return self.healthy
 
+    def cancelled(self) -> None:
+        """The server ends: of no interest here."""
+
     def exported_ids(self) -> list[tuple[str, str]]:
         """As the test has them."""
         return list(self.ids.items())

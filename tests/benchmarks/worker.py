@@ -134,7 +134,7 @@ class Client:
     def __init__(self, app: Any, url: str) -> None:
         self.to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.from_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        scope = {"type": "websocket", "path": url, "headers": [], "subprotocols": [], "client": None}
+        scope: dict[str, Any] = {"type": "websocket", "path": url, "headers": [], "subprotocols": [], "client": None}
         self.task = asyncio.ensure_future(app(scope, self.to_app.get, self.from_app.put))
 
     async def open(self) -> Client:
