@@ -9,7 +9,7 @@ import asyncio
 from typing import Any
 
 from otel_ws import pulse, recorder
-from otel_ws.connection import Connection, State, current
+from otel_ws.connection import Connection, current
 from otel_ws.faults import fault
 from otel_ws.handling import Handling
 from otel_ws.settings import Settings
@@ -49,7 +49,7 @@ async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> A
     """Run ``app`` for one WebSocket scope; within a connection that is told already, just run it."""
     outer = current.get()
     active = recorder.active()
-    if active is None or (outer is not None and outer.state is not State.ENDED):
+    if active is None or (outer is not None and outer.scope is not None):
         return await app(scope, receive, send)
     conversation: _Conversation | None = None
     try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from opentelemetry.metrics import Histogram as ApiHistogram
-from opentelemetry.sdk._logs import LoggerProvider, ReadWriteLogRecord
+from opentelemetry.sdk._logs import LoggerProvider, LogRecordLimits, ReadWriteLogRecord
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics._internal.exemplar import Exemplar as Exemplar
 from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricReader
@@ -89,6 +89,8 @@ class TracerParts:
     """The parts of a provider that make and take a span."""
 
     processor: SpanProcessor
+    # The hook that runs for every processor before any `on_end`; SDKs before 1.40 have none.
+    on_ending: Callable[[Any], None] | None
     sampler: Sampler
     ids: IdGenerator
     resource: Resource
@@ -114,10 +116,11 @@ def tracer_parts(provider: TracerProvider, tracer: object) -> TracerParts:
         raise ShapeError("_span_processors")
     return TracerParts(
         composite,
+        getattr(composite, "_on_ending", None),
         provider.sampler,
         provider.id_generator,
         provider.resource,
-        _get(tracer, "instrumentation_scope"),
+        _get(tracer, "_instrumentation_scope"),
     )
 
 
@@ -175,14 +178,14 @@ def logger_parts(provider: LoggerProvider, logger: object) -> LoggerParts:
     enabled = getattr(logger, "_is_enabled", None)
     if callable(enabled) and not enabled():
         raise ShapeError("the logger is off")
-    limits = getattr(logger, "_log_record_limits", None)
+    limits = getattr(logger, "_log_record_limits", None) or LogRecordLimits()
     composite = _get(logger, "_multi_log_record_processor")
     if not isinstance(_get(composite, "_log_record_processors"), tuple):
         raise ShapeError("_log_record_processors")
     fields = set(getattr(ReadWriteLogRecord, "__dataclass_fields__", ()))
     if fields != {"log_record", "resource", "instrumentation_scope", "limits"}:
         raise ShapeError("ReadWriteLogRecord")
-    if limits is not None and not _is_roomy(limits):
+    if not _is_roomy(limits):
         raise ShapeError("log record limits are set")
     return LoggerParts(
         composite,
@@ -203,8 +206,7 @@ def record_of(log_record: Any, parts: LoggerParts) -> ReadWriteLogRecord:
     made.log_record = log_record
     made.resource = parts.resource
     made.instrumentation_scope = parts.scope
-    if parts.limits is not None:
-        made.limits = parts.limits
+    made.limits = parts.limits
     return made
 
 

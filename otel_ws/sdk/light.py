@@ -138,9 +138,10 @@ class LightSpan(ReadableSpan, Span):
         if self._end_time is not None:
             return
         self._end_time = time_ns() if end_time is None else end_time
-        processor = self._parts.processor
-        processor._on_ending(self)  # type: ignore[arg-type]
-        processor.on_end(self)
+        parts = self._parts
+        if parts.on_ending is not None:
+            parts.on_ending(self)
+        parts.processor.on_end(self)
 
 
 class LightSpans:
