@@ -22,7 +22,8 @@ from otel_ws.policy import NOTHING
 from otel_ws.recorder import Recorder
 from otel_ws.semconv import OTHER, Attribute, Kind
 from otel_ws.settings import Settings
-from otel_ws.types import Cleared, Labels, Message, Scope
+from otel_ws.signals.spans import by_key, link_to
+from otel_ws.types import Cleared, Labels, Message, Scope, Value
 
 if TYPE_CHECKING:
     from otel_ws.handling import Handling
@@ -53,12 +54,12 @@ class Connection:
 
     # fmt: off
     __slots__ = (
-        "_described", "_pending", "_seen", "_told", "accepted_at", "active", "clock", "connect_span",
-        "connected_labels", "connected_role", "consumer", "disconnect_about", "disconnect_span", "door",
-        "handler_failed", "ids", "last_heartbeat", "last_message_span", "last_send_bad", "longest_send", "opened_at",
-        "plain", "plain_handling", "reason", "received_at", "received_size", "recorder", "role", "role_label",
-        "root_path", "route", "route_parts", "routers", "scope", "scope_type", "send_failed", "sends", "state",
-        "subprotocol", "tally", "transport", "unrouted", "user_key",
+        "_by_key", "_described", "_pending", "_seen", "_told", "accepted_at", "active", "clock", "connect_links",
+        "connect_span", "connected_labels", "connected_role", "consumer", "disconnect_about", "disconnect_span",
+        "door", "handler_failed", "ids", "last_heartbeat", "last_message_span", "last_send_bad", "longest_send",
+        "opened_at", "plain", "plain_handling", "reason", "received_at", "received_size", "recorder", "role",
+        "role_label", "root_path", "route", "route_parts", "routers", "scope", "scope_type", "send_failed", "sends",
+        "state", "subprotocol", "tally", "transport", "unrouted", "user_key",
     )
     # fmt: on
 
@@ -79,6 +80,7 @@ class Connection:
         self.door = (OTHER, transport)
         self.tally = recorder.tally(self.door)
         self._described: Cleared | None = None
+        self._by_key: dict[str, Value] | None = None
         self._seen: object = None
         self.role: object = None
         # Labels of this connection in the gauge and in the counter, as they were at accept.
@@ -92,6 +94,7 @@ class Connection:
         self.consumer: object = None
         self.user_key: bytes | None = None
         self.connect_span: Any = recorder.spans.connect(scope.get("headers") or ())
+        self.connect_links = link_to(self.connect_span)
         self.disconnect_span: Any = None
         self.disconnect_about: dict[Attribute, object] = {}
         self.last_message_span: Any = None
@@ -149,7 +152,7 @@ class Connection:
         self.route = self._route()
         self.door = (policy.label(semconv.ROUTE, self.route), self.transport)
         self.tally = self.recorder.tally(self.door)
-        self._described = None
+        self._described = self._by_key = None
 
     def _asked(self, question: Callable[[Scope, Settings], object]) -> object:
         """What the application's own code says; where that raises, nothing, and the connection is told all the same."""
@@ -178,7 +181,7 @@ class Connection:
     def set_role(self, role: str) -> None:
         """The application says what the user's role is now."""
         self.role = role
-        self._described = None
+        self._described = self._by_key = None
         self.role_label = self.recorder.policy.label(semconv.ROLE, role)
         if self.state is State.OPEN:
             self.recorder.role_changed(self)
@@ -186,7 +189,7 @@ class Connection:
     def set_ids(self, ids: dict[Attribute, object]) -> None:
         """The application says what the connection is about."""
         self.ids = self.recorder.policy.known(self.ids, self.recorder.policy.clear("logs", ids))
-        self._described = None
+        self._described = self._by_key = None
 
     def described(self) -> dict[Attribute, object]:
         """What every span of this connection says."""
@@ -204,6 +207,12 @@ class Connection:
         if self._described is None:
             self._described = self.recorder.policy.clear("traces", self.described())
         return self._described
+
+    def described_by_key(self) -> dict[str, Value]:
+        """The same, as a span carries it."""
+        if self._by_key is None:
+            self._by_key = by_key(self.described_cleared())
+        return self._by_key
 
     def exported_ids(self) -> Iterable[tuple[str, str]]:
         """Key and cleared value of each id."""

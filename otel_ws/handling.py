@@ -6,12 +6,20 @@ Sans-I/O like ``connection``: a door says when it begins and ends, in one corout
 from __future__ import annotations
 
 from contextvars import ContextVar, Token
-from typing import Any
+from typing import Any, Final
 
 from otel_ws import semconv
 from otel_ws.connection import Connection
 from otel_ws.semconv import UNKNOWN
 from otel_ws.signals import spans as span_tools
+
+_TYPE: Final = semconv.MESSAGE_TYPE.key
+_OUTCOME: Final = semconv.OUTCOME.key
+_SIZE: Final = semconv.SIZE.key
+_HANDLER: Final = semconv.HANDLER.key
+_SENDS: Final = semconv.SENDS.key
+_LONGEST: Final = semconv.SEND_LONGEST.key
+_ERROR: Final = semconv.ERROR_TYPE.key
 
 # The handler that is at work in this context: exact for nested consumers too, which interleave.
 working: ContextVar[Handling | None] = ContextVar("otel_ws_handling", default=None)
@@ -66,7 +74,9 @@ class Handling:
             spans = connection.recorder.spans
             if outermost:
                 if spans.has_messages:
-                    connection.last_message_span = self.span = spans.message(connection.connect_span)
+                    connection.last_message_span = self.span = spans.message(
+                        connection.connect_span, connection.connect_links
+                    )
                 connection.sends = 0
                 connection.longest_send = 0.0
             else:
@@ -134,9 +144,12 @@ class Handling:
         recorder, span, status = connection.recorder, self.span, self.status
         waited = self._started_at - connection.received_at
         bucket = connection.tally.handled(self.message_type, status, waited, seconds)
-        is_sampled = span is not None and span_tools.is_sampled(span)
-        if is_sampled:
-            recorder.ledger.exemplars[bucket] = (seconds, recorder.now_ns(), *span_tools.current_ids(span))
+        is_sampled = False
+        if span is not None:
+            ids = span.get_span_context()
+            is_sampled = ids.trace_flags.sampled
+            if is_sampled:
+                recorder.ledger.exemplars[bucket] = (seconds, recorder.now_ns(), ids.trace_id, ids.span_id)
         if recorder.by_api:
             recorder.by_api_observe(semconv.MESSAGE_LATENCY, (*connection.door, self.message_type), seconds)
             recorder.by_api_observe(semconv.MESSAGE_WAIT, connection.door, waited)
@@ -146,23 +159,21 @@ class Handling:
 
     def _finish_span(self) -> None:
         connection, span = self._connection, self.span
-        recorder, size = connection.recorder, connection.received_size
-        name = f"{self.message_type} {connection.route}"
         if not span.is_recording():
             span.end()
             return
-        own: dict[semconv.Attribute, str | int | float] = {
-            semconv.MESSAGE_TYPE: self.message_type,
-            semconv.OUTCOME: self.status,
-            semconv.SIZE: size,
-        }
+        # In their form by construction: labels cleared before, our own constants, numbers that we measured.
+        attributes = connection.described_by_key().copy()
+        attributes[_TYPE] = self.message_type
+        attributes[_OUTCOME] = self.status
+        attributes[_SIZE] = connection.received_size
         if self.handler is not None:
-            own[semconv.HANDLER] = self.handler
+            attributes[_HANDLER] = self.handler
         if self.outermost:
-            own[semconv.SENDS] = connection.sends
+            attributes[_SENDS] = connection.sends
             if connection.sends:
-                own[semconv.SEND_LONGEST] = connection.longest_send
+                attributes[_LONGEST] = connection.longest_send
         if self._error_type is not None:
-            own[semconv.ERROR_TYPE] = self._error_type
-        attributes = recorder.policy.known(connection.described_cleared(), own)
-        recorder.spans.finish(span, name, attributes, self._error_type)
+            attributes[_ERROR] = self._error_type
+        is_error = self._error_type is not None
+        connection.recorder.spans.maker.finish(span, f"{self.message_type} {connection.route}", attributes, is_error)

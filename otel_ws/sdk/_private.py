@@ -19,7 +19,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import Sampler
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
 from opentelemetry.trace import Link, SpanContext, Status
 
 
@@ -135,6 +135,16 @@ def is_blind_at_start(processor: SpanProcessor) -> bool:
     if start is SpanProcessor.on_start:
         return True
     return type(processor) in (BatchSpanProcessor, SimpleSpanProcessor)
+
+
+def acts_on_ending(processor: SpanProcessor) -> bool:
+    """Whether a processor does anything when a span is about to end."""
+    return getattr(type(processor), "_on_ending", None) is not getattr(SpanProcessor, "_on_ending", None)
+
+
+def always_samples_roots(sampler: Sampler) -> bool:
+    """Whether every span without a parent is kept, as the default sampler does: then it need not be asked."""
+    return sampler is ALWAYS_ON or (type(sampler) is ParentBased and getattr(sampler, "_root", None) is ALWAYS_ON)
 
 
 def clear_sdk_span(span: Any, clear: Callable[[Any], dict[str, Any]], clear_event: Callable[[Any], Any]) -> None:

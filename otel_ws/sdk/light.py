@@ -6,13 +6,13 @@ They stand in for the SDK's only where nothing can tell the difference (``_priva
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import time_ns
 from typing import Any
 
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace import Span as SdkSpan
 from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import (
@@ -32,6 +32,8 @@ from otel_ws.policy import Policy
 from otel_ws.sdk._private import (
     LoggerParts,
     TracerParts,
+    acts_on_ending,
+    always_samples_roots,
     clear_sdk_span,
     has_processors,
     ids_only,
@@ -42,7 +44,7 @@ from otel_ws.sdk._private import (
 from otel_ws.semconv import ERROR_TYPE, Level
 from otel_ws.signals.events import Events
 from otel_ws.signals.spans import ApiSpans
-from otel_ws.types import Cleared, EventRecord
+from otel_ws.types import EventRecord, Value
 
 _UNSET = Status(StatusCode.UNSET)
 _ERROR = Status(StatusCode.ERROR)
@@ -68,6 +70,7 @@ class LightSpan(ReadableSpan, Span):
 
     def __init__(
         self,
+        maker: LightSpans,
         parts: TracerParts,
         name: str,
         context: SpanContext,
@@ -77,7 +80,7 @@ class LightSpan(ReadableSpan, Span):
         attributes: dict[str, Any],
         start_time: int | None,
     ) -> None:
-        self._parts = parts
+        self._maker = maker
         self._name = name
         self._made = self._context = context
         self._parent = parent
@@ -138,10 +141,7 @@ class LightSpan(ReadableSpan, Span):
         if self._end_time is not None:
             return
         self._end_time = time_ns() if end_time is None else end_time
-        parts = self._parts
-        if parts.on_ending is not None:
-            parts.on_ending(self)
-        parts.processor.on_end(self)
+        self._maker.ended(self)
 
 
 class LightSpans:
@@ -151,50 +151,60 @@ class LightSpans:
         self._api = ApiSpans(tracer)
         self._parts = parts
         self._policy = policy
-        self._seen: object = None
-        self._is_blind = False
         self._random = _RANDOM if getattr(parts.ids, "is_trace_id_random", bool)() else 0
+        self._keeps_roots = always_samples_roots(parts.sampler)
+        self._processors: tuple[SpanProcessor, ...] = ()
+        self._is_blind = True
+        self._on_ending: Callable[[Any], None] | None = None
+
+    def _look(self) -> tuple[SpanProcessor, ...]:
+        """The processors now; what follows from them is worked out anew only after one was added."""
+        current = processors(self._parts.processor)
+        if current is not self._processors:
+            self._is_blind = all(is_blind_at_start(one) for one in current)
+            self._on_ending = self._parts.on_ending if any(acts_on_ending(one) for one in current) else None
+            self._processors = current
+        return current
 
     def start(
         self, name: str, kind: SpanKind, context: Context, links: list[Link], start_time: int | None = None
     ) -> Span:
         """Ask the sampler, and start a span; one that is not sampled costs next to nothing."""
         parts = self._parts
-        current = processors(parts.processor)
-        if current is not self._seen:
-            self._is_blind = all(is_blind_at_start(one) for one in current)
-            self._seen = current
-        if not current:
-            return NonRecordingSpan(get_current_span(context).get_span_context())
+        found = get_current_span(context).get_span_context()
+        if not self._look():
+            return NonRecordingSpan(found)
         if not self._is_blind:
             return self._api.start(name, kind, context, links, start_time)
-        parent: SpanContext | None = get_current_span(context).get_span_context()
-        if parent is None or not parent.is_valid:
-            parent = None
+        parent = found if found.is_valid else None
+        if parent is None:
             trace_id = parts.ids.generate_trace_id()
             random = self._random
+            if self._keeps_roots:
+                made = SpanContext(trace_id, parts.ids.generate_span_id(), False, _FLAGS[True, bool(random)])
+                return LightSpan(self, parts, name, made, None, kind, links, {}, start_time)
         else:
             trace_id = parent.trace_id
             random = parent.trace_flags & _RANDOM
         result = parts.sampler.should_sample(context, trace_id, name, kind, None, links)
-        is_sampled = result.decision is Decision.RECORD_AND_SAMPLE
-        flags = _FLAGS[is_sampled, bool(random)]
+        flags = _FLAGS[result.decision is Decision.RECORD_AND_SAMPLE, bool(random)]
         made = SpanContext(trace_id, parts.ids.generate_span_id(), False, flags, result.trace_state)
         if result.decision is Decision.DROP:
             return NonRecordingSpan(made)
         attributes = dict(result.attributes) if result.attributes else {}
-        span = LightSpan(parts, name, made, parent, kind, links, attributes, start_time)
+        span = LightSpan(self, parts, name, made, parent, kind, links, attributes, start_time)
         if attributes:
             span.sampler_keys = tuple(attributes)
         return span
 
-    def finish(self, span: Span, name: str, attributes: Cleared, is_error: bool, end_time: int | None = None) -> None:
+    def finish(
+        self, span: Span, name: str, attributes: dict[str, Value], is_error: bool, end_time: int | None = None
+    ) -> None:
         """Put what is ours on it; what the application put there is cleared by the policy."""
         if type(span) is LightSpan:
-            own: dict[str, Any] = {attribute.key: value for attribute, value in attributes.items()}
             if span.held:
-                own = {**self._cleared(span.held, span.sampler_keys), **own}
-            span.held = span._attributes = own
+                attributes = {**self._cleared(span.held, span.sampler_keys), **attributes}
+            span.held = span._attributes = attributes
             span._name = name
             if is_error:
                 span._status = _ERROR
@@ -205,6 +215,13 @@ class LightSpans:
         if isinstance(span, SdkSpan) and span.is_recording():
             clear_sdk_span(span, lambda found: self._cleared(found, tuple(found)), self._event)
         self._api.finish(span, name, attributes, is_error, end_time)
+
+    def ended(self, span: LightSpan) -> None:
+        """Hand an ended span to the processors that there are by now."""
+        self._look()
+        if self._on_ending is not None:
+            self._on_ending(span)
+        self._parts.processor.on_end(span)
 
     def _cleared(self, found: Mapping[str, Any], sampler_keys: tuple[str, ...]) -> dict[str, Any]:
         numbers = {key: found[key] for key in sampler_keys if key in found}

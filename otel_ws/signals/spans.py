@@ -33,7 +33,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from otel_ws.semconv import SCHEMA_URL, SCOPE_NAME
 from otel_ws.settings import Settings
-from otel_ws.types import Cleared
+from otel_ws.types import Cleared, Value
 
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 Headers = Iterable[tuple[object, object]]
@@ -70,8 +70,11 @@ class Spans:
             links.append(Link(remote))
         return self._start("connect", SpanKind.SERVER, context, links)
 
-    def message(self, connect: Span) -> Span | None:
-        """Start the span of a client message, or ``None`` where message spans are off."""
+    def message(self, connect: Span, links: list[Link] | None = None) -> Span | None:
+        """Start the span of a client message, or ``None`` where message spans are off.
+
+        ``links`` are those of ``link_to(connect)``, for a caller that kept them.
+        """
         if self._message_traces == "off":
             return None
         if self._message_traces == "child":
@@ -79,7 +82,7 @@ class Spans:
             return self._start("message", SpanKind.SERVER, parent, []) if self._kept() else _unsampled(connect)
         if not self._kept():
             return _unsampled(None)
-        return self._start("message", SpanKind.SERVER, _rootless(), _link(connect))
+        return self._start("message", SpanKind.SERVER, _rootless(), link_to(connect) if links is None else links)
 
     def inner(self, outer: Span | None, connect: Span) -> Span | None:
         """Start the INTERNAL span of a nested consumer, under the outer consumer's message."""
@@ -90,7 +93,7 @@ class Spans:
 
     def disconnect(self, connect: Span) -> Span:
         """Start the disconnect span, linked to connect."""
-        return self._start("disconnect", SpanKind.SERVER, _rootless(), _link(connect))
+        return self._start("disconnect", SpanKind.SERVER, _rootless(), link_to(connect))
 
     def sent(
         self,
@@ -102,11 +105,11 @@ class Spans:
     ) -> None:
         """A span for a send that is over already, under whatever is current."""
         span = self.maker.start(name, SpanKind.INTERNAL, otel_context.get_current(), [], start_ns)
-        self.maker.finish(span, name, attributes, error_type is not None, end_ns)
+        self.maker.finish(span, name, by_key(attributes), error_type is not None, end_ns)
 
     def finish(self, span: Span, name: str, attributes: Cleared, error_type: str | None = None) -> None:
         """Name, describe and end a span. An error is a status and ``error.type``, never a text."""
-        self.maker.finish(span, name, attributes, error_type is not None)
+        self.maker.finish(span, name, by_key(attributes), error_type is not None)
 
     def _start(self, name: str, kind: SpanKind, context: Context, links: list[Link]) -> Span:
         return self.maker.start(name, kind, context, links)
@@ -123,8 +126,10 @@ class SpanMaker(Protocol):
     ) -> Span:
         """Start a span under what the context holds; times are Unix nanoseconds."""
 
-    def finish(self, span: Span, name: str, attributes: Cleared, is_error: bool, end_time: int | None = None) -> None:
-        """Name, describe and end it."""
+    def finish(
+        self, span: Span, name: str, attributes: dict[str, Value], is_error: bool, end_time: int | None = None
+    ) -> None:
+        """Name, describe and end it; the attributes are cleared, by key, and the maker's to keep."""
 
 
 class ApiSpans:
@@ -147,14 +152,21 @@ class ApiSpans:
             set_status_on_exception=False,
         )
 
-    def finish(self, span: Span, name: str, attributes: Cleared, is_error: bool, end_time: int | None = None) -> None:
+    def finish(
+        self, span: Span, name: str, attributes: dict[str, Value], is_error: bool, end_time: int | None = None
+    ) -> None:
         """Through the API's setters."""
         if span.is_recording():
             span.update_name(name)
-            span.set_attributes({attribute.key: value for attribute, value in attributes.items()})
+            span.set_attributes(attributes)
             if is_error:
                 span.set_status(Status(StatusCode.ERROR))
         span.end(end_time)
+
+
+def by_key(attributes: Cleared) -> dict[str, Value]:
+    """Cleared values as a span carries them."""
+    return {attribute.key: value for attribute, value in attributes.items()}
 
 
 # --- making current ---------------------------------------------------------------------------------------
@@ -190,10 +202,12 @@ def is_sampled(span: Span | None) -> bool:
 
 
 def _rootless() -> Context:
-    return set_span_in_context(INVALID_SPAN)
+    context = otel_context.get_current()
+    return context if get_current_span(context) is INVALID_SPAN else set_span_in_context(INVALID_SPAN, context)
 
 
-def _link(connect: Span) -> list[Link]:
+def link_to(connect: Span) -> list[Link]:
+    """The link from a later span to the connect span, made from ids alone."""
     ids = _ids_only(connect)
     return [Link(ids)] if ids.is_valid else []
 
