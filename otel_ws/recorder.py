@@ -127,18 +127,14 @@ class Recorder(Fanout):
     def disconnect_finished(self, connection: Connection, error_type: str | None) -> None:
         """The disconnect handler is done, or there is none."""
         span, connection.disconnect_span = connection.disconnect_span, None
-        if span is not None:
-            raw = {
-                **connection.described(),
-                **connection.disconnect_about,
-                semconv.ERROR_TYPE: error_type,
-            }
-            self.spans.finish(
-                span,
-                f"disconnect {connection.route}",
-                self.policy.clear("traces", raw),
-                error_type,
-            )
+        if span is None:
+            return
+        if not span.is_recording():
+            span.end()
+            return
+        own = self.policy.clear("traces", {**connection.disconnect_about, semconv.ERROR_TYPE: error_type})
+        attributes = self.policy.known(connection.described_cleared(), own)
+        self.spans.finish(span, f"disconnect {connection.route}", attributes, error_type)
 
     def role_changed(self, connection: Connection) -> None:
         """The application gave an open connection another role: the gauge moves."""
