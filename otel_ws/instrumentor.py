@@ -18,15 +18,32 @@ try:
 except ImportError:
 
     class _BaseInstrumentor:
-        """The same two verbs, for an install without ``opentelemetry-instrumentation``."""
+        """The same verbs, for an install without ``opentelemetry-instrumentation``: one instance, on or off."""
+
+        _instance: _BaseInstrumentor | None = None
+        _is_on = False
+
+        def __new__(cls) -> _BaseInstrumentor:
+            if cls._instance is None:
+                cls._instance = super().__new__(cls)
+            return cls._instance
+
+        @property
+        def is_instrumented_by_opentelemetry(self) -> bool:
+            """Whether ``instrument`` was called last."""
+            return self._is_on
 
         def instrument(self, **kwargs: Any) -> None:
-            """Instrument."""
-            self._instrument(**kwargs)
+            """Instrument, once."""
+            if not self._is_on:
+                self._instrument(**kwargs)
+                self._is_on = True
 
         def uninstrument(self, **kwargs: Any) -> None:
             """Put everything back."""
-            self._uninstrument(**kwargs)
+            if self._is_on:
+                self._uninstrument(**kwargs)
+                self._is_on = False
 
         def _instrument(self, **kwargs: Any) -> None:
             raise NotImplementedError
