@@ -23,7 +23,7 @@ except ImportError:
         _instance: _BaseInstrumentor | None = None
         _is_on = False
 
-        def __new__(cls) -> _BaseInstrumentor:
+        def __new__(cls) -> Any:
             if cls._instance is None:
                 cls._instance = super().__new__(cls)
             return cls._instance
