@@ -157,6 +157,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(default=False, requires=["wheel"])
+def bench(session: nox.Session) -> None:
+    """What otel-ws costs, in interleaved pairs: ``nox -s bench -- --report``; wants an idle machine."""
+    install_wheel(session, "channels,django,sdk")
+    session.run("python", "tests/benchmarks/bench.py", *session.posargs, env=SAFE)
+
+
+@nox.session(default=False, requires=["wheel"])
 def coverage(session: nox.Session) -> None:
     """Which lines and branches the tests reach, child processes included."""
     install_wheel(session, "all", *group("coverage"))

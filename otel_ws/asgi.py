@@ -47,9 +47,8 @@ class WebSocketMiddleware:
 
 async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> Any:
     """Run ``app`` for one WebSocket scope; within a connection that is told already, just run it."""
-    outer = current.get()
     active = recorder.active()
-    if active is None or (outer is not None and outer.scope is not None):
+    if active is None or running() is not None:
         return await app(scope, receive, send)
     conversation: _Conversation | None = None
     try:
@@ -75,6 +74,12 @@ async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> A
         return result
     finally:
         _leave(attached, joined)
+
+
+def running() -> Connection | None:
+    """The connection whose application runs here, if there is one: an inner door joins it."""
+    connection = current.get()
+    return None if connection is None or connection.scope is None else connection
 
 
 def _leave(attached: Any, joined: Any) -> None:

@@ -7,15 +7,13 @@ and async consumers: Channels awaits ``dispatch`` for both.
 from __future__ import annotations
 
 import functools
-import weakref
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from channels.exceptions import StopConsumer
 
-from otel_ws.asgi import observe
-from otel_ws.connection import Connection, current
+from otel_ws.asgi import observe, running
+from otel_ws.connection import Connection
 from otel_ws.faults import fault
 from otel_ws.handling import Handling, at_work
 from otel_ws.policy import RAW_HANDLER
@@ -23,56 +21,36 @@ from otel_ws.semconv import UNKNOWN
 from otel_ws.types import Message, Receive, Scope, Send
 
 _ABSENT = object()
-_ours: weakref.WeakSet[Any] = weakref.WeakSet()
+# By its code a wrapper of ours is known, whatever it wraps.
+_codes: set[object] = set()
 _HANDLERS = {
     kind: kind.replace(".", "_") for kind in ("websocket.connect", "websocket.receive", "websocket.disconnect")
 }
 
 
-def observed_call(
-    original: Callable[..., Awaitable[Any]],
-) -> Callable[..., Awaitable[Any]]:
+def observed_call(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     """``AsyncConsumer.__call__`` that joins the connection, or opens it where no middleware has."""
 
     @functools.wraps(original)
     async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:
         if scope.get("type") != "websocket":
             return await original(self, scope, receive, send)
+        if running() is not None:
+            return await _join(original, self, scope, receive, send)
         return await observe(functools.partial(_join, original, self), scope, receive, send)
 
     return call
 
 
 async def _join(
-    original: Callable[..., Awaitable[Any]],
-    consumer: Any,
-    scope: Scope,
-    receive: Receive,
-    send: Send,
+    original: Callable[..., Awaitable[Any]], consumer: Any, scope: Scope, receive: Receive, send: Send
 ) -> Any:
-    connection = current.get()
+    connection = running()
     if connection is None:
         return await original(consumer, scope, receive, send)
-    with _wrapped(consumer, connection, scope):
+    before = _wrap(consumer, connection, scope)
+    try:
         return await original(consumer, scope, receive, send)
-
-
-@contextmanager
-def _wrapped(consumer: Any, connection: Connection, scope: Scope) -> Iterator[None]:
-    before: dict[str, Any] = {}
-    try:
-        if vars(consumer).get("dispatch") in _ours:
-            # Somebody keeps a wrapper of ours from an earlier start around the seam; once is enough.
-            wrappers: dict[str, Any] = {}
-        else:
-            wrappers = _wrappers(consumer, connection, connection.complete(scope, consumer))
-        for name, wrapper in wrappers.items():
-            before[name] = vars(consumer).get(name, _ABSENT)
-            setattr(consumer, name, wrapper)
-    except Exception as exc:
-        fault("consumer", exc)
-    try:
-        yield
     finally:
         # Without the wrapper the consumer and its dispatch no longer hold each other.
         for name, value in before.items():
@@ -82,11 +60,26 @@ def _wrapped(consumer: Any, connection: Connection, scope: Scope) -> Iterator[No
                 setattr(consumer, name, value)
 
 
+def _wrap(consumer: Any, connection: Connection, scope: Scope) -> dict[str, Any]:
+    """Wrap the instance's methods; returns what was there before."""
+    before: dict[str, Any] = {}
+    try:
+        if getattr(vars(consumer).get("dispatch"), "__code__", None) in _codes:
+            # Somebody keeps a wrapper of ours from an earlier start around the seam; once is enough.
+            return before
+        for name, wrapper in _wrappers(consumer, connection, connection.complete(scope, consumer)).items():
+            before[name] = vars(consumer).get(name, _ABSENT)
+            setattr(consumer, name, wrapper)
+    except Exception as exc:
+        fault("consumer", exc)
+    return before
+
+
 def _wrappers(consumer: Any, connection: Connection, outermost: bool) -> dict[str, Any]:
     wrappers: dict[str, Any] = {"dispatch": _dispatch(consumer, connection, outermost)}
     if callable(getattr(consumer, "receive_json", None)):
         wrappers["receive_json"] = _receive_json(consumer.receive_json, connection)
-    _ours.add(wrappers["dispatch"])
+    _codes.add(wrappers["dispatch"].__code__)
     return wrappers
 
 

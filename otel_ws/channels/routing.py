@@ -15,7 +15,7 @@ from typing import Any, Final
 from django.urls.exceptions import Resolver404
 from django.urls.resolvers import RoutePattern
 
-from otel_ws.asgi import observe
+from otel_ws.asgi import observe, running
 from otel_ws.connection import State, current
 from otel_ws.faults import fault
 from otel_ws.semconv import OTHER
@@ -26,29 +26,27 @@ _GROUP: Final = re.compile(r"\(\?P<([A-Za-z_]\w*)>")
 _watched: Final[weakref.WeakKeyDictionary[Any, Any]] = weakref.WeakKeyDictionary()
 
 
-def observed_protocols(
-    original: Callable[..., Awaitable[Any]],
-) -> Callable[..., Awaitable[Any]]:
+def observed_protocols(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     """``ProtocolTypeRouter.__call__`` that opens the connection where no middleware has."""
 
     @functools.wraps(original)
     async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:
-        if scope.get("type") != "websocket":
+        if scope.get("type") != "websocket" or running() is not None:
             return await original(self, scope, receive, send)
         return await observe(functools.partial(original, self), scope, receive, send)
 
     return call
 
 
-def observed_urls(
-    original: Callable[..., Awaitable[Any]],
-) -> Callable[..., Awaitable[Any]]:
+def observed_urls(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     """``URLRouter.__call__`` that records the template of the route that matched."""
 
     @functools.wraps(original)
     async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:
         if scope.get("type") != "websocket":
             return await original(self, scope, receive, send)
+        if running() is not None:
+            return await _route(original, self, scope, receive, send)
         return await observe(functools.partial(_route, original, self), scope, receive, send)
 
     return call
@@ -61,7 +59,7 @@ async def _route(
     receive: Receive,
     send: Send,
 ) -> Any:
-    connection = current.get()
+    connection = running()
     if connection is None or not connection.plain or router in connection.routers[-1:]:
         return await original(router, scope, receive, send)
     depth = len(connection.routers)

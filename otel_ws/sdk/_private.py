@@ -42,6 +42,22 @@ def readers(provider: MeterProvider) -> list[MetricReader]:
     return list(_get(provider, "_measurement_consumer._reader_storages"))
 
 
+def real(instrument: ApiHistogram) -> ApiHistogram:
+    """The SDK's own instrument, where ours was made before the provider was set."""
+    return getattr(instrument, "_real_instrument", None) or instrument
+
+
+def is_enabled(instrument: ApiHistogram) -> bool:
+    """Whether its meter is on (SDKs before 1.40 have no switch)."""
+    enabled = getattr(instrument, "_is_enabled", None)
+    return bool(enabled()) if callable(enabled) else True
+
+
+def scope_of(instrument: ApiHistogram) -> Any:
+    """The instrumentation scope under which the SDK collects it."""
+    return _get(instrument, "instrumentation_scope")
+
+
 def is_matched_by_view(provider: MeterProvider, instrument: ApiHistogram) -> bool:
     """Whether a View of the user's is about this instrument."""
     return any(_get(view, "_match")(instrument) for view in _get(provider, "_sdk_config.views"))
@@ -70,15 +86,22 @@ def _of(by_class: dict[type, Any], instrument: ApiHistogram) -> Any:
 def intercept(reader: MetricReader, change: Callable[[Any], Any]) -> Callable[[], None]:
     """Let ``change`` see and replace what the reader receives; returns what undoes it."""
     original = _get(reader, "_receive_metrics")
+    before = vars(reader).get("_receive_metrics")
+    wanted = True
 
     def receive(metrics_data: Any, *args: Any, **kwargs: Any) -> None:
-        original(change(metrics_data), *args, **kwargs)
+        original(change(metrics_data) if wanted else metrics_data, *args, **kwargs)
 
     reader._receive_metrics = receive  # type: ignore[method-assign]
 
     def undo() -> None:
+        nonlocal wanted
+        # Where somebody has put a method of theirs around ours since, ours stays and hands on.
+        wanted = False
         if vars(reader).get("_receive_metrics") is receive:
             del vars(reader)["_receive_metrics"]
+            if before is not None:
+                reader._receive_metrics = before  # type: ignore[method-assign]
 
     return undo
 
@@ -93,7 +116,8 @@ class TracerParts:
     on_ending: Callable[[Any], None] | None
     sampler: Sampler
     ids: IdGenerator
-    resource: Resource
+    # Holds the resource, which a forked child gets anew.
+    tracer: Any
     scope: Any
 
 
@@ -108,9 +132,12 @@ def tracer_parts(provider: TracerProvider, tracer: object) -> TracerParts:
     enabled = getattr(tracer, "_is_enabled", None)
     if callable(enabled) and not enabled():
         raise ShapeError("the tracer is off")
+    if type(getattr(tracer, "_tracer_metrics", None)).__name__ not in {"NoneType", "NoOpTracerMetrics"}:
+        raise ShapeError("SDK self-metrics are on")
     for name in ("_name", "_context", "_kind", "_attributes", "_events", "_links", "_status", "_resource"):
         if name not in vars(ReadableSpan("probe", resource=Resource({}))):
             raise ShapeError(f"ReadableSpan.{name}")
+    _get(tracer, "resource")
     composite = _get(provider, "_active_span_processor")
     if not isinstance(_get(composite, "_span_processors"), tuple):
         raise ShapeError("_span_processors")
@@ -119,7 +146,7 @@ def tracer_parts(provider: TracerProvider, tracer: object) -> TracerParts:
         getattr(composite, "_on_ending", None),
         provider.sampler,
         provider.id_generator,
-        provider.resource,
+        tracer,
         _get(tracer, "_instrumentation_scope"),
     )
 
@@ -131,8 +158,10 @@ def processors(processor: SpanProcessor) -> tuple[SpanProcessor, ...]:
 
 def is_blind_at_start(processor: SpanProcessor) -> bool:
     """Whether a processor does nothing when a span starts: then it cannot miss a real one."""
-    start = type(processor).on_start
-    if start is SpanProcessor.on_start:
+    # By type, so that no attribute of a stranger's is asked; one that is set on the object itself counts too.
+    if "on_start" in getattr(processor, "__dict__", ()):
+        return False
+    if getattr(type(processor), "on_start", None) is SpanProcessor.on_start:
         return True
     return type(processor) in (BatchSpanProcessor, SimpleSpanProcessor)
 
@@ -145,6 +174,18 @@ def acts_on_ending(processor: SpanProcessor) -> bool:
 def always_samples_roots(sampler: Sampler) -> bool:
     """Whether every span without a parent is kept, as the default sampler does: then it need not be asked."""
     return sampler is ALWAYS_ON or (type(sampler) is ParentBased and getattr(sampler, "_root", None) is ALWAYS_ON)
+
+
+def note_start(span: Any) -> None:
+    """Remember which attributes an SDK span had when it started: the sampler's, or an `on_start` processor's."""
+    found = _get(span, "_attributes")
+    if found:
+        span._otel_ws_at_start = tuple(found)
+
+
+def had_at_start(span: Any) -> tuple[str, ...]:
+    """The keys of those attributes."""
+    return getattr(span, "_otel_ws_at_start", ())
 
 
 def clear_sdk_span(span: Any, clear: Callable[[Any], dict[str, Any]], clear_event: Callable[[Any], Any]) -> None:
@@ -174,7 +215,8 @@ class LoggerParts:
     """The parts of a logger that make and take a record."""
 
     processor: Any
-    resource: Resource
+    # Holds the resource, which a forked child gets anew.
+    logger: Any
     scope: Any
     limits: Any
 
@@ -197,9 +239,12 @@ def logger_parts(provider: LoggerProvider, logger: object) -> LoggerParts:
         raise ShapeError("ReadWriteLogRecord")
     if not _is_roomy(limits):
         raise ShapeError("log record limits are set")
+    if type(getattr(logger, "_logger_metrics", None)).__name__ not in {"NoneType", "NoOpLoggerMetrics"}:
+        raise ShapeError("SDK self-metrics are on")
+    _get(logger, "_resource")
     return LoggerParts(
         composite,
-        _get(logger, "_resource"),
+        logger,
         _get(logger, "_instrumentation_scope"),
         limits,
     )
@@ -214,7 +259,7 @@ def record_of(log_record: Any, parts: LoggerParts) -> ReadWriteLogRecord:
     """An SDK record around one whose attributes need no further pass."""
     made = object.__new__(ReadWriteLogRecord)
     made.log_record = log_record
-    made.resource = parts.resource
+    made.resource = parts.logger._resource
     made.instrumentation_scope = parts.scope
     made.limits = parts.limits
     return made
@@ -223,3 +268,35 @@ def record_of(log_record: Any, parts: LoggerParts) -> ReadWriteLogRecord:
 def _is_roomy(limits: object) -> bool:
     """Whether the limits are those of the specification or wider, so that ours never meet them."""
     return all(value is None or (not name.endswith("_length") and value >= 128) for name, value in vars(limits).items())
+
+
+# --- ws_prometheus: the exporter's reader without its global registry, and whether this process serves -----------
+def isolated(reader: Any, init: Callable[..., None]) -> CollectorRegistry:
+    """Run the exporter's own constructor; the registry it is in is its own, not the one of the whole process."""
+    registry = CollectorRegistry()
+    if "registry" in inspect.signature(init).parameters:
+        init(registry=registry)
+    else:  # before 0.66 there is no choice
+        init()
+        REGISTRY.unregister(_get(reader, "_collector"))
+        registry.register(_get(reader, "_collector"))
+    return registry
+
+
+def forget_collected(reader: Any) -> None:
+    """A collection failed half-way: what it left would be shown twice."""
+    _get(reader, "_collector._metrics_datas").clear()
+
+
+def running_loops() -> int:
+    """How many calls that run an asyncio loop the main thread is in: a supervisor is in none.
+
+    Nothing public tells another thread; uvloop's own frames are not Python's, those of ``asyncio.Runner`` are.
+    """
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    found = 0
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__"))
+        found += module.startswith("asyncio.") and frame.f_code.co_name in {"run", "run_forever"}
+        frame = frame.f_back
+    return found

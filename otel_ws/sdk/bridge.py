@@ -46,12 +46,14 @@ class Bridge:
         self._provider = provider
         self._undo: dict[MetricReader, Callable[[], None]] = {}
         self._exemplars = _private.wants_exemplars(provider)
-        instruments = fanout.metrics.histograms
+        self.instruments = {metric: _private.real(one) for metric, one in fanout.metrics.histograms.items()}
+        instruments = self.instruments
         readers = _private.readers(provider)
         self.metrics = frozenset(
             metric
             for metric in HISTOGRAMS
-            if not _private.is_matched_by_view(provider, instruments[metric])
+            if _private.is_enabled(instruments[metric])
+            and not _private.is_matched_by_view(provider, instruments[metric])
             and all(_private.preference(reader, instruments[metric])[1] for reader in readers)
         )
         self.attach()
@@ -65,7 +67,9 @@ class Bridge:
                 self._undo[reader] = _private.intercept(reader, state.changed)
 
     def detach(self) -> None:
-        """Give every reader its own method back."""
+        """Give every reader its own method back, and ask for no further ones."""
+        if self._fanout.metrics.before_collect == self.attach:
+            self._fanout.metrics.before_collect = None
         for undo in self._undo.values():
             undo()
         self._undo.clear()
@@ -98,10 +102,11 @@ class _ReaderState:
 
     def __init__(self, bridge: Bridge, reader: MetricReader) -> None:
         self._bridge = bridge
-        instrument = next(iter(bridge._fanout.metrics.histograms.values()))
+        instrument = next(iter(bridge.instruments.values()))
+        self._scope = _private.scope_of(instrument)
         self._temporality = _private.preference(reader, instrument)[0]
         self._before: _Series = {}
-        self._looked_ns = bridge.started_ns
+        self._started_ns = self._looked_ns = bridge.started_ns
 
     def changed(self, data: Any) -> Any:
         """The reader's data with our histograms among our other metrics; on a failure of ours, as it was."""
@@ -113,6 +118,10 @@ class _ReaderState:
 
     def _with_histograms(self, data: MetricsData) -> MetricsData:
         now_ns = time.time_ns()
+        if self._bridge.started_ns != self._started_ns:
+            # A forked child: the ledger began anew, and what was seen before is the parent's.
+            self._before = {}
+            self._started_ns = self._looked_ns = self._bridge.started_ns
         delta = self._temporality is AggregationTemporality.DELTA
         start_ns = self._looked_ns if delta else self._bridge.started_ns
         series = self._bridge.distributions()
@@ -123,31 +132,39 @@ class _ReaderState:
                 exemplars = self._bridge.exemplars(distribution, self._looked_ns)
                 attributes = self._bridge.attributes(metric, labels)
                 points.setdefault(metric, []).append(_point(metric, attributes, shown, start_ns, now_ns, exemplars))
-        self._before, self._looked_ns = series, now_ns
         metrics = [
             SdkMetric(metric.name, metric.brief, metric.unit, Histogram(found, self._temporality))
             for metric, found in points.items()
         ]
-        return _added(data, metrics)
+        changed = _added(data, metrics, {metric.name for metric in self._bridge.metrics}, self._scope)
+        self._before, self._looked_ns = series, now_ns
+        return changed
 
 
-def _added(data: MetricsData, metrics: list[SdkMetric]) -> MetricsData:
-    """The data with these metrics in our own scope, where it stands."""
+def _added(data: MetricsData, metrics: list[SdkMetric], names: set[str], own: Any) -> MetricsData:
+    """The data with these metrics in our own scope, where it stands, or after the others if it does not.
+
+    What the SDK itself still holds under their names was counted by a recorder before this one, and goes.
+    """
     resources: list[ResourceMetrics] = []
     for resource in data.resource_metrics:
         scopes: list[ScopeMetrics] = []
         for scope in resource.scope_metrics:
-            if scope.scope.name == SCOPE_NAME and metrics:
-                scope = replace(scope, metrics=[*scope.metrics, *metrics])
+            if scope.scope.name == SCOPE_NAME:
+                kept = [one for one in scope.metrics if one.name not in names]
+                scope = replace(scope, metrics=[*kept, *metrics])
                 metrics = []
             scopes.append(scope)
+        if metrics:
+            scopes.append(ScopeMetrics(own, metrics, own.schema_url))
+            metrics = []
         resources.append(replace(resource, scope_metrics=scopes))
     return replace(data, resource_metrics=resources)
 
 
 def _since(now: Distribution, before: Distribution | None) -> Distribution:
-    """What came after ``before``; after a fork, when the ledger began anew, all of it."""
-    if before is None or now.count < before.count:
+    """What came after ``before``."""
+    if before is None:
         return now
     buckets = tuple(n - b for n, b in zip(now.buckets, before.buckets, strict=True))
     return Distribution(buckets, now.sum - before.sum)

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from otel_ws.fanout import VERSION, Fanout
 from otel_ws.sdk._private import ShapeError, logger_parts, tracer_parts
 from otel_ws.sdk.bridge import Bridge
-from otel_ws.sdk.light import LightEvents, LightSpans
+from otel_ws.sdk.light import ClearedSpans, LightEvents, LightSpans
 from otel_ws.signals.events import Events
 
 logger = logging.getLogger("otel_ws")
@@ -44,6 +44,7 @@ def _histograms(fanout: Fanout) -> None:
 def _spans(fanout: Fanout) -> None:
     spans = fanout.spans
     if isinstance(spans.provider, TracerProvider):
+        spans.maker = ClearedSpans(spans.tracer, fanout.policy)
         spans.maker = LightSpans(spans.tracer, tracer_parts(spans.provider, spans.tracer), fanout.policy)
 
 

@@ -35,9 +35,11 @@ from otel_ws.sdk._private import (
     acts_on_ending,
     always_samples_roots,
     clear_sdk_span,
+    had_at_start,
     has_processors,
     ids_only,
     is_blind_at_start,
+    note_start,
     processors,
     record_of,
 )
@@ -87,7 +89,7 @@ class LightSpan(ReadableSpan, Span):
         self._kind = kind
         self._links = links
         self.held = self._attributes = attributes
-        self._resource = parts.resource
+        self._resource = parts.tracer.resource
         self._instrumentation_scope = parts.scope
         self._start_time = time_ns() if start_time is None else start_time
 
@@ -116,13 +118,12 @@ class LightSpan(ReadableSpan, Span):
 
     def add_link(self, context: SpanContext, attributes: Any = None) -> None:
         """Keep a link: its ids; attributes and trace state are somebody's text."""
-        if self._end_time is None:
+        is_link = context and (context.is_valid or attributes or context.trace_state)
+        if self._end_time is None and is_link:
             self._links = [*self._links, Link(ids_only(context))]
 
     def update_name(self, name: str) -> None:
-        """Take a name; ours replaces it at the end."""
-        if self._end_time is None:
-            self._name = name
+        """Take no name: ours is put there at the end."""
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         """Take a status; its description does not leave. OK is final, as in the specification."""
@@ -134,23 +135,61 @@ class LightSpan(ReadableSpan, Span):
         self, exception: BaseException, attributes: Any = None, timestamp: int | None = None, escaped: bool = False
     ) -> None:
         """Keep that there was one: its class; the text and the stack do not leave."""
-        self.add_event("exception", {ERROR_TYPE.key: type(exception).__name__}, timestamp)
+        self.add_event("exception", {ERROR_TYPE.key: type(exception).__name__, **(attributes or {})}, timestamp)
 
     def end(self, end_time: int | None = None) -> None:
-        """End it, and hand it to the provider's processors."""
-        if self._end_time is not None:
-            return
-        self._end_time = time_ns() if end_time is None else end_time
-        self._maker.ended(self)
+        """End it before its time, as only the application does: without what is ours, and cleared as always."""
+        if self._end_time is None:
+            self._maker.finish(self, self._name, {}, False, end_time)
+
+
+class ClearedSpans(ApiSpans):
+    """A ``SpanMaker`` that makes the SDK's spans; what the application put on one is cleared before it ends."""
+
+    def __init__(self, tracer: Tracer, policy: Policy) -> None:
+        super().__init__(tracer)
+        self._policy = policy
+
+    def start(
+        self, name: str, kind: SpanKind, context: Context, links: list[Link], start_time: int | None = None
+    ) -> Span:
+        """Ask the tracer, and remember what the sampler said."""
+        span = super().start(name, kind, context, links, start_time)
+        if isinstance(span, SdkSpan):
+            note_start(span)
+        return span
+
+    def finish(
+        self, span: Span, name: str, attributes: dict[str, Value], is_error: bool, end_time: int | None = None
+    ) -> None:
+        """Clear it, and put what is ours on it."""
+        if isinstance(span, SdkSpan) and span.is_recording():
+            clear_sdk_span(span, lambda found: self.cleared(found, had_at_start(span)), self.event)
+        super().finish(span, name, attributes, is_error, end_time)
+
+    def cleared(self, found: Mapping[str, Any], sampler_keys: tuple[str, ...]) -> dict[str, Any]:
+        """The attributes that may leave: of a sampler's own, numbers and flags too."""
+        numbers = {key: found[key] for key in sampler_keys if key in found}
+        others = {key: value for key, value in found.items() if key not in numbers and value is not None}
+        clear = self._policy.clear_keys
+        return {**clear("traces", numbers, numbers=True), **clear("traces", others)}
+
+    def event(self, event: Event) -> Event:
+        """An event as it may leave; of an exception the class remains."""
+        found = dict(event.attributes or {})
+        raised = found.pop("exception.type", None)
+        if type(raised) is str:
+            found.setdefault(ERROR_TYPE.key, raised.rpartition(".")[2])
+        attributes = self._policy.clear_keys("traces", found)
+        return Event(self._policy.code_name("traces", event.name), attributes, event.timestamp)
 
 
 class LightSpans:
     """A ``SpanMaker`` that makes light spans, and the SDK's where a processor looks at spans when they start."""
 
     def __init__(self, tracer: Tracer, parts: TracerParts, policy: Policy) -> None:
-        self._api = ApiSpans(tracer)
+        self._api = ClearedSpans(tracer, policy)
         self._parts = parts
-        self._policy = policy
         self._random = _RANDOM if getattr(parts.ids, "is_trace_id_random", bool)() else 0
         self._keeps_roots = always_samples_roots(parts.sampler)
         self._processors: tuple[SpanProcessor, ...] = ()
@@ -172,15 +211,14 @@ class LightSpans:
         """Ask the sampler, and start a span; one that is not sampled costs next to nothing."""
         parts = self._parts
         found = get_current_span(context).get_span_context()
-        if not self._look():
-            return NonRecordingSpan(found)
+        is_taken = bool(self._look())
         if not self._is_blind:
             return self._api.start(name, kind, context, links, start_time)
         parent = found if found.is_valid else None
         if parent is None:
             trace_id = parts.ids.generate_trace_id()
             random = self._random
-            if self._keeps_roots:
+            if self._keeps_roots and is_taken:
                 made = SpanContext(trace_id, parts.ids.generate_span_id(), False, _FLAGS[True, bool(random)])
                 return LightSpan(self, parts, name, made, None, kind, links, {}, start_time)
         else:
@@ -189,7 +227,8 @@ class LightSpans:
         result = parts.sampler.should_sample(context, trace_id, name, kind, None, links)
         flags = _FLAGS[result.decision is Decision.RECORD_AND_SAMPLE, bool(random)]
         made = SpanContext(trace_id, parts.ids.generate_span_id(), False, flags, result.trace_state)
-        if result.decision is Decision.DROP:
+        if result.decision is Decision.DROP or not is_taken:
+            # Without a processor nothing is exported, but the ids still go downstream and into log lines.
             return NonRecordingSpan(made)
         attributes = dict(result.attributes) if result.attributes else {}
         span = LightSpan(self, parts, name, made, parent, kind, links, attributes, start_time)
@@ -202,36 +241,27 @@ class LightSpans:
     ) -> None:
         """Put what is ours on it; what the application put there is cleared by the policy."""
         if type(span) is LightSpan:
+            if span._end_time is not None:
+                return
             if span.held:
-                attributes = {**self._cleared(span.held, span.sampler_keys), **attributes}
+                attributes = {**self._api.cleared(span.held, span.sampler_keys), **attributes}
             span.held = span._attributes = attributes
             span._name = name
-            if is_error:
+            if is_error and span._status.status_code is not StatusCode.OK:
                 span._status = _ERROR
             if span._events:
-                span._events = tuple(self._event(event) for event in span._events)
-            span.end(end_time)
+                span._events = tuple(self._api.event(event) for event in span._events)
+            span._end_time = time_ns() if end_time is None else end_time
+            self._hand_over(span)
             return
-        if isinstance(span, SdkSpan) and span.is_recording():
-            clear_sdk_span(span, lambda found: self._cleared(found, tuple(found)), self._event)
         self._api.finish(span, name, attributes, is_error, end_time)
 
-    def ended(self, span: LightSpan) -> None:
-        """Hand an ended span to the processors that there are by now."""
+    def _hand_over(self, span: LightSpan) -> None:
+        """To the processors that there are by now."""
         self._look()
         if self._on_ending is not None:
             self._on_ending(span)
         self._parts.processor.on_end(span)
-
-    def _cleared(self, found: Mapping[str, Any], sampler_keys: tuple[str, ...]) -> dict[str, Any]:
-        numbers = {key: found[key] for key in sampler_keys if key in found}
-        others = {key: value for key, value in found.items() if key not in numbers}
-        clear = self._policy.clear_keys
-        return {**clear("traces", numbers, numbers=True), **clear("traces", others)}
-
-    def _event(self, event: Event) -> Event:
-        attributes = self._policy.clear_keys("traces", event.attributes or {})
-        return Event(self._policy.code_name("traces", event.name), attributes, event.timestamp)
 
 
 class LightEvents(Events):

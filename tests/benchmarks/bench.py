@@ -1,24 +1,75 @@
 """What otel-ws costs: interleaved pairs of the same application, bare and instrumented, in one run.
 
 Two workers share a core and take turns, the order swapped each pair; the ratio of their CPU times is taken pair by
-pair, so that what else the machine does hits both sides. ``aa`` compares bare with bare: the noise floor.
+pair, so that what else the machine does hits both sides. The A/A rows compare bare with bare: the noise floor.
+
+    python tests/benchmarks/bench.py [--pairs 21] [--only echo] [--json FILE] [--report]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).parent
-UNITS = {"echo": 1500, "connect": 250, "group": 2500, "http": 20000}
+DOCS = HERE.parent.parent / "docs"
+UNITS = {"echo": 1500, "connect": 250, "group": 2500, "http": 20000, "memory": 500}
+KINDS = {
+    "echo": "an echo: one message in, one out",
+    "connect": "connect and disconnect",
+    "group": "one delivery of a group message",
+    "http": "an HTTP request through the middleware",
+    "memory": "bytes added per idle connection",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: the work, the worker's mode, what the mode means, and the budget (a ratio, or bytes)."""
+
+    kind: str
+    mode: str
+    means: str
+    budget: float
+
+
+ROWS = (
+    Row("echo", "defaults", "the defaults: a span per message, events for slow ones", 1.30),
+    Row("echo", "metrics", "metrics and lifecycle events (`message_traces=off`)", 1.08),
+    Row("echo", "sampled", "the same, message spans at 1 % (`message_sample_ratio=0.01`)", 1.12),
+    Row("echo", "spans", "one sampled span per message (`message_events=errors`)", 1.30),
+    Row("echo", "everything", "and one log record per message (`message_events=all`)", 1.50),
+    Row("connect", "only", "metrics only (no span or log processor)", 1.10),
+    Row("group", "only", "metrics only", 1.06),
+    Row("http", "metrics", "the middleware alone", 1.02),
+    Row("memory", "only", "metrics only", 2500),
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out: the median over the pairs and its quartiles; ``bare`` in microseconds, or bytes."""
+
+    kind: str
+    mode: str
+    budget: float
+    median: float
+    low: float
+    high: float
+    bare: float
+    pairs: int
 
 
 class Worker:
-    """A worker process."""
+    """A worker process on one core."""
 
     def __init__(self, mode: str, core: int) -> None:
         self.process = subprocess.Popen(
@@ -26,9 +77,9 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OTEL_SDK_DISABLED": "false"},
+            env={key: value for key, value in os.environ.items() if not key.startswith("OTEL_")},
         )
-        assert self._answer() == "ready"
+        self._answer()
 
     def _answer(self) -> str:
         assert self.process.stdout
@@ -37,10 +88,10 @@ class Worker:
             raise SystemExit("a worker ended early; its error is above")
         return line.strip()
 
-    def run(self, kind: str, count: int) -> float:
+    def run(self, kind: str) -> float:
         """One slice: CPU seconds, or bytes for memory."""
         assert self.process.stdin
-        self.process.stdin.write(f"{kind} {count}\n")
+        self.process.stdin.write(f"{kind} {UNITS[kind]}\n")
         self.process.stdin.flush()
         return float(self._answer())
 
@@ -51,36 +102,117 @@ class Worker:
         self.process.wait(20)
 
 
-def pairs(kind: str, mode: str, count: int, core: int) -> list[tuple[float, float]]:
-    """CPU seconds of adjacent slices, bare and instrumented; the first pair warms up and is dropped."""
+def measure(kind: str, mode: str, budget: float, count: int, core: int) -> Result:
+    """Compare; the first pair warms up and is dropped."""
     bare, other = Worker("bare", core), Worker(mode, core)
-    found = []
+    pairs: list[tuple[float, float]] = []
     for turn in range(count + 1):
-        if turn % 2:
-            b, o = bare.run(kind, UNITS[kind]), other.run(kind, UNITS[kind])
-        else:
-            o, b = other.run(kind, UNITS[kind]), bare.run(kind, UNITS[kind])
-        found.append((b, o))
+        first, second = (bare, other) if turn % 2 else (other, bare)
+        taken = {first: first.run(kind), second: second.run(kind)}
+        pairs.append((taken[bare], taken[other]))
     bare.close()
     other.close()
-    return found[1:]
+    if kind == "memory":
+        found = [o - b for b, o in pairs[1:]]
+        unit = statistics.median(b for b, _ in pairs[1:])
+    else:
+        found = [o / b for b, o in pairs[1:]]
+        unit = statistics.median(b for b, _ in pairs[1:]) / UNITS[kind] * 1e6
+    low, middle, high = statistics.quantiles(found, n=4)
+    return Result(kind, mode, budget, middle, low, high, unit, count)
 
 
-def main() -> None:
-    """Run and print."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("rows", nargs="*")
-    parser.add_argument("--pairs", type=int, default=21)
-    parser.add_argument("--core", type=int, default=0)
+def table(results: list[Result]) -> str:
+    """The results as a Markdown table."""
+    lines = ["| work | mode | median | quartiles | budget | bare |", "| --- | --- | --- | --- | --- | --- |"]
+    means = {(row.kind, row.mode): row.means for row in ROWS}
+    for one in results:
+        said = means.get((one.kind, one.mode), "A/A: bare against bare")
+        form = "{:,.0f}" if one.kind == "memory" else "{:.3f}"
+        middle, low, high = (form.format(number) for number in (one.median, one.low, one.high))
+        budget = (
+            "" if one.mode == "bare" else ("≤ " + ("{:,.0f}" if one.kind == "memory" else "{:.2f}").format(one.budget))
+        )
+        unit = f"{one.bare:,.0f} B" if one.kind == "memory" else f"{one.bare:.1f} µs"
+        lines.append(f"| {KINDS[one.kind]} | {said} | {middle} | {low} to {high} | {budget} | {unit} |")
+    return "\n".join(lines)
+
+
+def plot(results: list[Result]) -> str:
+    """The ratios as a picture (SVG): a dot for the median, a line for the quartiles, a tick for the budget."""
+    shown = [one for one in results if one.kind != "memory"]
+    left, width, step = 250, 520, 26
+    top = max(1.6, *(one.high for one in shown))
+
+    def place(ratio: float) -> float:
+        return left + (ratio - 0.9) / (top - 0.9) * width
+
+    height = step * (len(shown) + 2)
+    box = f'viewBox="0 0 {left + width + 40} {height}" role="img" font-family="sans-serif" font-size="13"'
+    title = "<title>CPU time with otel-ws over CPU time without</title>"
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {box}>{title}']
+    for ratio in (1.0, 1.1, 1.2, 1.3, 1.4, 1.5):
+        at = place(ratio)
+        parts.append(f'<path d="M{at:.1f} 8V{height - step}" stroke="#bbb"/>')
+        parts.append(f'<text x="{at:.1f}" y="{height - 8}" text-anchor="middle" fill="#777">{ratio:.1f}</text>')
+    for place_of, one in enumerate(shown):
+        y = step * (place_of + 1) - 6
+        name = "A/A" if one.mode == "bare" else one.mode
+        parts.append(f'<text x="{left - 12}" y="{y + 4}" text-anchor="end" fill="#777">{one.kind}, {name}</text>')
+        parts.append(f'<path d="M{place(one.low):.1f} {y}H{place(one.high):.1f}" stroke="#1f6feb" stroke-width="2"/>')
+        parts.append(f'<circle cx="{place(one.median):.1f}" cy="{y}" r="4" fill="#1f6feb"/>')
+        if one.mode != "bare":
+            parts.append(f'<path d="M{place(one.budget):.1f} {y - 8}V{y + 8}" stroke="#d1242f" stroke-width="2"/>')
+    return "\n".join([*parts, "</svg>\n"])
+
+
+def report(results: list[Result]) -> None:
+    """Write the page and the picture into ``docs``."""
+    packages = ("Django", "channels", "opentelemetry-sdk")
+    about = ", ".join(f"{name} {version(name)}" for name in packages)
+    (DOCS / "benchmarks.svg").write_text(plot(results), encoding="utf-8")
+    (DOCS / "benchmarks.md").write_text(
+        f"""# What it costs
+
+CPU time of a Channels application with otel-ws over the same without, measured by `nox -s bench -- --report`: pairs of
+slices in turn on one core, the order swapped each pair, the median of {results[0].pairs} pairs with its quartiles.
+The A/A rows compare the bare application with itself: what is smaller than their spread is noise. Python
+{platform.python_version()}, {about}; batch processors, exporters that throw away.
+
+![Ratios with quartiles; red: the budget](benchmarks.svg)
+
+{table(results)}
+
+The application does nothing but echo; with real handlers every ratio shrinks, the added microseconds stay.
+""",
+        encoding="utf-8",
+    )
+
+
+def main() -> int:
+    """Run, print, and keep what was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=21, help="how many pairs each row takes (21)")
+    parser.add_argument("--only", choices=KINDS, help="one kind of work")
+    parser.add_argument("--core", type=int, default=0, help="the core that the workers share (0)")
+    parser.add_argument("--json", type=Path, help="keep the results as data")
+    parser.add_argument("--report", action="store_true", help="write docs/benchmarks.md and .svg")
     arguments = parser.parse_args()
-    for row in arguments.rows:
-        kind, mode = row.split(":")
-        found = pairs(kind, mode, arguments.pairs, arguments.core)
-        ratios = sorted(o / b for b, o in found)
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        unit = statistics.median(b for b, _ in found) / UNITS[kind] * 1e6
-        print(f"{row:24} {middle:.3f} [{low:.3f} {high:.3f}]  bare {unit:.1f} µs", flush=True)
+    rows = [row for row in ROWS if arguments.only in (None, row.kind)]
+    kinds = dict.fromkeys(row.kind for row in rows if row.kind != "memory")
+    todo = [(kind, "bare", 1.0) for kind in kinds] + [(row.kind, row.mode, row.budget) for row in rows]
+    results: list[Result] = []
+    for place, (kind, mode, budget) in enumerate(todo, 1):
+        results.append(measure(kind, mode, budget, arguments.pairs, arguments.core))
+        one = results[-1]
+        print(f"[{place}/{len(todo)}] {kind:8} {mode:11} {one.median:9.3f}  [{one.low:.3f} {one.high:.3f}]", flush=True)
+    print(table(results))
+    if arguments.json:
+        arguments.json.write_text(json.dumps([asdict(one) for one in results], indent=1) + "\n", encoding="utf-8")
+    if arguments.report:
+        report(results)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
