@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from otel_ws import recorder
 from otel_ws.api import (
     broadcast,
     declare,
@@ -27,7 +28,7 @@ from otel_ws.api import (
     set_role,
 )
 from otel_ws.asgi import WebSocketMiddleware
-from otel_ws.fanout import VERSION
+from otel_ws.fanout import VERSION, Fanout
 from otel_ws.settings import Settings, sdk_disabled
 
 if TYPE_CHECKING:
@@ -52,6 +53,19 @@ __all__ = [
     "set_message_type",
     "set_role",
 ]
+
+
+def _speed_up(fanout: Fanout) -> None:
+    # Late, so that importing this package loads no SDK.
+    try:
+        from otel_ws.sdk import fast
+    except ImportError:
+        fanout.is_fast = True
+        return
+    fast.speed_up(fanout)
+
+
+recorder.speed_up = _speed_up
 
 
 def configure(**settings: Any) -> None:

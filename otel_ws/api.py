@@ -150,7 +150,9 @@ def record_error(exc: BaseException, *, category: str | None = None, severity: s
     handling = _handling(connection)
     if handling is not None:
         handling.note_error(exc)
-    connection.tell_error(exc, handling.handler if handling else None, category, severity)
+    connection.tell_error(exc, handling.handler if handling else None, category, severity, again=True)
+    if handling is None:
+        connection.forget_error()
 
 
 @_harmless

@@ -52,8 +52,10 @@ async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> A
         return await app(scope, receive, send)
     conversation: _Conversation | None = None
     try:
+        if not active.is_fast:
+            active.speed_up(active)
         conversation = _Conversation(Connection(active, scope), receive, send)
-        pulse.beat(active)
+        pulse.beat()
     except Exception as exc:
         fault("open", exc)
     if conversation is None:
@@ -94,13 +96,14 @@ def _leave(attached: Any, joined: Any) -> None:
 class _Conversation:
     """The two callables that the application gets instead of the server's."""
 
-    __slots__ = ("_receive", "_send", "_task", "connection")
+    __slots__ = ("_before", "_receive", "_send", "_task", "connection")
 
     def __init__(self, connection: Connection, receive: Receive, send: Send) -> None:
         self.connection = connection
         self._receive = receive
         self._send = send
         self._task = _task()
+        self._before: Any = None
 
     async def receive(self) -> Message:
         connection = self.connection
@@ -155,9 +158,13 @@ class _Conversation:
     # A plain ASGI application has no dispatch: its message lasts until it asks for the next one. The span is made
     # current only in the task that runs the application; anywhere else it would not reach the handler.
     def _plain_began(self) -> None:
+        if self.connection.plain_handling is not None:
+            # Asked for by several tasks at once: the one before lasted until now.
+            self._plain_ended(None)
         handling = Handling(self.connection, "websocket.receive", None, True)
         self.connection.plain_handling = handling
-        if self._is_own_task():
+        if handling.span is not None and self._is_own_task():
+            self._before = span_tools.current_but(self.connection.connect_span)
             span_tools.attach(handling.span)
 
     def _plain_ended(self, raised: BaseException | None) -> None:
@@ -165,8 +172,8 @@ class _Conversation:
         try:
             if handling is not None:
                 handling.end(raised)
-            if self._is_own_task():
-                span_tools.attach(None)
+                if handling.span is not None and self._is_own_task():
+                    span_tools.leave(handling.span, self._before)
         except Exception as exc:
             fault("receive", exc)
 

@@ -69,10 +69,10 @@ class Connection:
         self.scope: Scope | None = scope
         self.state = State.CONNECTING
         self.clock = recorder.clock
-        recorder.attempts += 1
         self.opened_at = self.accepted_at = recorder.clock()
         self.ids = recorder.policy.known(NOTHING, {semconv.CONNECTION_ID: str(recorder.new_id())})
-        self.root_path = str(scope.get("root_path") or "").rstrip("/")
+        # Compared, never told: some servers take it from a header, so it is the client's text.
+        self.root_path = scope.get("root_path") or ""
         self.route = OTHER
         self.route_parts: list[str] = []
         self.routers: list[object] = []
@@ -111,6 +111,7 @@ class Connection:
         self.sends = 0
         self.longest_send = 0.0
         self._told: BaseException | None = None
+        recorder.attempts += 1
 
     # --- who and where ----------------------------------------------------------------------------------
     def complete(self, scope: Scope, consumer: object = None) -> bool:
@@ -149,8 +150,8 @@ class Connection:
         if role is not self.role:
             self.role = role
             self.role_label = policy.label(semconv.ROLE, role)
-        self.route = self._route()
-        self.door = (policy.label(semconv.ROUTE, self.route), self.transport)
+        self.route = policy.label(semconv.ROUTE, self._route())
+        self.door = (self.route, self.transport)
         self.tally = self.recorder.tally(self.door)
         self._described = self._by_key = None
 
@@ -167,7 +168,7 @@ class Connection:
             return self.route
         if self.route_parts:
             whole = "".join(self.route_parts)
-            return OTHER if OTHER in self.route_parts else f"{self.root_path}/{whole.lstrip('/')}"
+            return OTHER if OTHER in self.route_parts else f"/{whole.lstrip('/')}"
         return scopes.starlette_route(self.scope, self.root_path) or OTHER
 
     def route_matched(self, depth: int, template: str) -> None:
@@ -237,10 +238,8 @@ class Connection:
         if self.state is State.CONNECTING:
             self._rejected(self.reason or "CLIENT_GONE", code)
         elif self.state is State.OPEN:
-            self._closed(
-                code,
-                "lost" if code == 1006 else "server" if code in SERVER_CODES else "client",
-            )
+            initiator = "lost" if code == 1006 else "server" if code in SERVER_CODES else "client"
+            self._closed(code, initiator)
 
     # --- to the client ----------------------------------------------------------------------------------
     def sending(self, message: Message) -> float:
@@ -320,7 +319,11 @@ class Connection:
         Frameworks wrap it (Starlette: ``WebSocketDisconnect``), so its context counts too.
         """
         failed = self.send_failed
-        return isinstance(failed, OSError) and (exc is failed or exc.__cause__ is failed or exc.__context__ is failed)
+        if not isinstance(failed, OSError):
+            return False
+        if isinstance(exc, BaseExceptionGroup):
+            return all(self.is_gone(one) for one in exc.exceptions)
+        return exc is failed or exc.__cause__ is failed or exc.__context__ is failed
 
     def cancelled(self) -> None:
         """The server cancelled the application; it keeps the close code, if any, to itself."""
@@ -365,9 +368,11 @@ class Connection:
         handler: str | None,
         category: str | None = None,
         severity: str | None = None,
+        *,
+        again: bool = False,
     ) -> None:
-        """Tell an error once, however often it passes by on its way out."""
-        if exc is self._told:
+        """Tell an error once, however often it passes by on its way out; ``again`` where the application says so."""
+        if exc is self._told and not again:
             return
         self._told = exc
         self.recorder.error_raised(
@@ -382,11 +387,14 @@ class Connection:
         """The client's declared heartbeat arrived."""
         self.last_heartbeat = self.recorder.clock()
 
+    def forget_error(self) -> None:
+        """The handler went on: the exception, and with it the frames that it holds, is not ours to keep."""
+        self._told = None
+
     def is_healthy(self, now: float) -> bool:
-        """DESIGN's rule: no bad or stalled send, last handler did not raise, no two heartbeats missed."""
-        if self.last_send_bad or self.handler_failed:
-            return False
-        if any(now - since > STALLED_SECONDS for since in list(self._pending)):
+        """No bad or stalled send, the last handler did not raise, no two heartbeats missed."""
+        stalled = any(now - since > STALLED_SECONDS for since in list(self._pending))
+        if self.last_send_bad or self.handler_failed or stalled:
             return False
         beat = self.recorder.policy.heartbeat
         return beat is None or now - self.last_heartbeat <= HEARTBEATS_MISSED * beat[1]

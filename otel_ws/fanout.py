@@ -33,6 +33,11 @@ except PackageNotFoundError:  # a source tree that was never installed
     VERSION = "0+unknown"
 
 
+def nothing(fanout: Fanout) -> None:
+    """There is no cheap way: an install without the SDK."""
+    fanout.is_fast = True
+
+
 def random_uuid() -> str:
     """A random UUID (RFC 9562, version 4) as text, at a third of the price of ``uuid.uuid4``."""
     digits = f"{random.getrandbits(128):032x}"
@@ -76,7 +81,10 @@ class Fanout:
         # Histograms that readers cannot take from the ledger; `sdk` empties this where they can.
         self.by_api: frozenset[Metric] = HISTOGRAMS
         self.tells_sends = True
+        # Whether the cheap ways into the SDK were looked for, and what looks for them.
         self.is_fast = False
+        self.fast_ways: set[str] = set()
+        self.speed_up: Callable[[Fanout], None] = nothing
         # Connections that are open or being opened, on all event loops.
         self.attempts = 0
         self._consumers: dict[type, str] = {}
@@ -181,6 +189,7 @@ class Fanout:
 
     def after_fork(self) -> None:
         """In a forked child: what was counted and who is connected is the parent's."""
+        self.attempts = 0
         self.policy.after_fork()
         self.ledger.after_fork()
         self.live.after_fork()

@@ -111,7 +111,9 @@ class Handling:
         connection = self._connection
         seconds = connection.clock() - self._started_at
         try:
-            if exc is not None:
+            if exc is None:
+                connection.forget_error()
+            else:
                 self._raised(exc)
             if self.kind == "websocket.receive":
                 if self.outermost:

@@ -75,7 +75,7 @@ def evaluate(now: Reading, earlier: Reading) -> Health:
     if is_open:
         share = now.healthy / is_open
         findings += _below("connection_health", share, ((0.80, UNHEALTHY), (0.95, DEGRADED)))
-    elif now.connected > 10:
+    elif now.connected > 10 and earlier.healthy + earlier.unhealthy > 0:
         findings.append(Finding("connections_gone", DEGRADED, 0.0, 1.0))
     findings += _above("failed_connections", failed, ((0.10, UNHEALTHY),))
     findings += _above("error_rate", errors, ((0.10, UNHEALTHY), (0.05, DEGRADED)))

@@ -61,9 +61,18 @@ class ChannelsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     given) and every setting of otel-ws by its name. ``uninstrument`` restores every seam.
     """
 
+    _refused = False
+
     def instrumentation_dependencies(self) -> Collection[str]:
         """The packages that must be there."""
         return ("channels >= 4.2",)
+
+    def instrument(self, **kwargs: Any) -> None:
+        """Instrument; a call that was refused leaves the way free for the next one."""
+        self._refused = False
+        super().instrument(**kwargs)
+        if self._refused:
+            super().uninstrument()
 
     def _instrument(self, **kwargs: Any) -> None:
         providers = {
@@ -77,15 +86,20 @@ class ChannelsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             loaded = Settings.load(None, django_settings(), **settings)
         except SettingsError as exc:
             tell(str(exc) + "\notel-ws stays off; the application runs without it.")
+            self._refused = True
             return
-        active = recorder.install(loaded, **providers)
-        if active is not None:
+        try:
             from otel_ws.channels import patches
-
+        except ImportError as exc:
+            tell(f"otel-ws: ChannelsInstrumentor needs {exc.name}, which is not installed; nothing is instrumented.")
+            self._refused = True
+            return
+        if recorder.install(loaded, **providers) is not None:
             patches.apply()
-            speed_up(active)
 
     def _uninstrument(self, **kwargs: Any) -> None:
+        if self._refused:
+            return
         from otel_ws.channels import patches
 
         patches.revert()
@@ -99,15 +113,6 @@ def prepare() -> None:
     """
     for problem in problems():
         tell(f"otel-ws: {problem}")
-
-
-def speed_up(active: recorder.Recorder) -> None:
-    """Take the cheap ways into the SDK, where there is one."""
-    try:
-        from otel_ws.sdk import fast
-    except ImportError:
-        return
-    fast.speed_up(active)
 
 
 def tell(text: str) -> None:

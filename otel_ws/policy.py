@@ -93,6 +93,15 @@ class Policy:
         self._removed: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
 
+    def copy(self) -> Policy:
+        """Another one with the same words, and nothing counted yet."""
+        other = Policy()
+        other.ids.update(self.ids)
+        other._by_key.update(self._by_key)
+        other._declared = {attribute: set(values) for attribute, values in self._declared.items()}
+        other.heartbeat = self.heartbeat
+        return other
+
     # --- declaring --------------------------------------------------------------------------------------
     def declare_id(self, key: object) -> bool:
         """Let ``order.id`` leave as an id, from the URL kwarg or ``set_ids`` name ``order_id``."""

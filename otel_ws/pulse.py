@@ -1,22 +1,25 @@
-"""What happens by the clock on the event loop: its lag is measured, totals are told every five minutes.
+"""What happens by the clock on the event loop: its lag is measured, totals and verdicts are told.
 
-A timer runs only while connections are open, so an idle process stays idle. It knows the loop, not what is told.
+A timer runs while connections are open and a minute longer, so that a verdict can settle; an idle process stays
+idle. It knows the loop, not what is told.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import weakref
 from typing import Final
 
+from otel_ws import recorder
 from otel_ws.faults import fault
-from otel_ws.recorder import Recorder
+from otel_ws.health import WINDOW_SECONDS
 
 INTERVAL: Final = 1.0
 _beating: Final[weakref.WeakSet[asyncio.AbstractEventLoop]] = weakref.WeakSet()
 
 
-def beat(recorder: Recorder) -> None:
+def beat() -> None:
     """Keep the timer of the running event loop going; under another kind of loop there is none."""
     try:
         loop = asyncio.get_running_loop()
@@ -24,19 +27,26 @@ def beat(recorder: Recorder) -> None:
         return
     if loop not in _beating:
         _beating.add(loop)
-        _arm(loop, recorder)
+        _arm(loop, loop.time())
 
 
-def _arm(loop: asyncio.AbstractEventLoop, recorder: Recorder) -> None:
-    loop.call_later(INTERVAL, _tick, loop, recorder, loop.time() + INTERVAL)
+def _arm(loop: asyncio.AbstractEventLoop, busy_at: float) -> None:
+    # In a context of its own: what is told by the clock belongs to nobody's request.
+    loop.call_later(INTERVAL, _tick, loop, busy_at, loop.time() + INTERVAL, context=contextvars.Context())
 
 
-def _tick(loop: asyncio.AbstractEventLoop, recorder: Recorder, due: float) -> None:
+def _tick(loop: asyncio.AbstractEventLoop, busy_at: float, due: float) -> None:
+    active = recorder.active()
+    if active is None:
+        _beating.discard(loop)
+        return
     try:
-        recorder.loop_lagged(max(0.0, loop.time() - due))
+        active.loop_lagged(max(0.0, loop.time() - due))
     except Exception as exc:
         fault("pulse", exc)
-    if recorder.attempts:
-        _arm(loop, recorder)
+    if active.attempts:
+        busy_at = loop.time()
+    if loop.time() - busy_at <= WINDOW_SECONDS + 10:
+        _arm(loop, busy_at)
     else:
         _beating.discard(loop)

@@ -12,11 +12,12 @@ import os
 import re
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_ws import faults, semconv
 from otel_ws.fanout import VERSION as VERSION
-from otel_ws.fanout import Fanout
+from otel_ws.fanout import Fanout, nothing
 from otel_ws.health import HEALTHY, WINDOW_SECONDS, Health, Reading, evaluate, read
 from otel_ws.policy import Policy
 from otel_ws.semconv import OTHER, Attribute
@@ -325,12 +326,19 @@ _lock = threading.RLock()
 vocabulary = Policy()
 
 
+# Set by the package, which may know `sdk`; tried again at a connection while a provider is still a proxy.
+speed_up: Callable[[Fanout], None] = nothing
+
+
 def install(settings: Settings, **providers: Any) -> Recorder | None:
     """Make the process's recorder, once; a second call keeps the first. ``None`` where telemetry is off."""
     global _active
     with _lock:
         if _active is None and settings.enabled and not sdk_disabled():
             _active = Recorder(settings, vocabulary, **providers)
+            _active.speed_up = speed_up
+            speed_up(_active)
+            atexit.unregister(_flush)
             atexit.register(_flush)
         return _active
 
@@ -349,12 +357,12 @@ def uninstall() -> None:
         recorder.close()
 
 
-def replace(recorder: Recorder | None) -> Recorder | None:
+def replace(recorder: Recorder | None, words: Policy | None = None) -> Recorder | None:
     """Put another recorder (and its vocabulary) in the active one's place, for tests; returns what was active."""
     global _active, vocabulary
     with _lock:
         before, _active = _active, recorder
-        vocabulary = recorder.policy if recorder is not None else Policy()
+        vocabulary = words or (recorder.policy if recorder is not None else Policy())
         return before
 
 

@@ -43,15 +43,15 @@ def scope_type(values: Mapping[str, Any]) -> str:
     return "match" if "match_id" in values else "tournament" if "tournament_id" in values else "global"
 
 
-def starlette_route(scope: Scope, root_path: str) -> str | None:
+def starlette_route(scope: Scope, root_path: object) -> str | None:
     """The template of ``scope["route"]`` (Starlette, FastAPI), or ``None``.
 
     Below a ``Mount`` the template is not known: the mount puts the real path in front, so nothing is told.
     """
     path = getattr(scope.get("route"), "path", None)
-    if not isinstance(path, str) or scope.get("root_path", "") != root_path:
+    if not isinstance(path, str) or (scope.get("root_path") or "") != root_path:
         return None
-    return root_path + _CONVERTER.sub("}", path)
+    return _CONVERTER.sub("}", path)
 
 
 def _is_unloaded(user: object) -> bool:

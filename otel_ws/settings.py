@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from otel_ws.faults import warn_once
 from otel_ws.types import Resolver, Scope
 
 PREFIX = "OTEL_WS_"
@@ -31,11 +32,13 @@ class Problem:
     """One wrong setting: where it was given, its value, and what would be right."""
 
     name: str
-    value: str
+    value: str | None
     allowed: str
 
     def __str__(self) -> str:
         """The problem as one line for a person."""
+        if self.value is None:
+            return f"{self.name}: {self.allowed}."
         return f"{self.name}={self.value!r} is not valid; allowed: {self.allowed}."
 
 
@@ -235,6 +238,9 @@ class Settings:
             SettingsError: a value or a name is wrong; the text lists every one.
         """
         values, problems = _read(os.environ if environ is None else environ, django or {}, arguments)
+        if values.get("enabled") is False:
+            # The way back works whatever else is wrong.
+            return cls(enabled=False)
         if problems:
             raise SettingsError("otel-ws cannot start:\n" + "\n".join(f"  {problem}" for problem in problems))
         return cls(**values)
@@ -289,10 +295,17 @@ def _read(
     for where, given in sources:
         for name, raw in given.items():
             shown = where.format(name.upper() if where.startswith("OTEL_WS_") else name)
+            if name not in fields and where.startswith("OTEL_WS_"):
+                # A warning, and the name alone: Kubernetes puts a variable of this form into every pod for a Service
+                # called otel-ws-something, and what stands in a stranger's variable is not ours to print.
+                near = difflib.get_close_matches(name, fields, 1)
+                hint = f"; did you mean {PREFIX}{near[0].upper()}?" if near else "."
+                warn_once(f"setting.{name}", f"otel-ws: {shown} is not one of its settings and is ignored{hint}")
+                continue
             if name not in fields:
                 near = difflib.get_close_matches(name, fields, 1)
-                hint = f"there is no such setting{f', did you mean {near[0]}' if near else ''}; see the documentation"
-                wrong.append(Problem(shown, _show(raw), hint))
+                hint = f"there is no such setting{f', did you mean {near[0]}' if near else ''}"
+                wrong.append(Problem(shown, None, hint))
                 continue
             try:
                 parsed = fields[name].metadata["parse"](raw)

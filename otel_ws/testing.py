@@ -29,7 +29,6 @@ from opentelemetry.sdk.trace.sampling import Sampler
 
 from otel_ws import faults, recorder
 from otel_ws.faults import UsageError
-from otel_ws.policy import Policy
 from otel_ws.recorder import Recorder
 from otel_ws.sdk import fast
 from otel_ws.settings import Settings
@@ -63,7 +62,7 @@ class Telemetry:
         self.meter_provider = MeterProvider([self._reader], shutdown_on_exit=False)
         self.recorder = Recorder(
             settings,
-            Policy(),
+            recorder.vocabulary.copy(),
             tracer_provider=self.tracer_provider,
             meter_provider=self.meter_provider,
             logger_provider=self.logger_provider,
@@ -139,6 +138,7 @@ def capture(
     """
     faults.reset()
     telemetry = Telemetry(sampler, Settings.load({}, {}, **settings), **(injected or {}))
+    vocabulary = recorder.vocabulary
     before = recorder.replace(telemetry.recorder)
     was_strict = faults.strict(True)
     revert = _patched()
@@ -148,7 +148,7 @@ def capture(
         revert()
         faults.strict(was_strict)
         telemetry.recorder.flush()
-        recorder.replace(before)
+        recorder.replace(before, vocabulary)
         telemetry.recorder.close()
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
+import textwrap
 from typing import Any
 
 import pytest
@@ -298,16 +302,17 @@ class TestRoute:
 
         assert 1 == telemetry.value("ws.connections", status="connected", http_route=template)
 
-    async def test_root_path_is_in_front(self, telemetry: Telemetry, server: Any) -> None:
-        """A server's root path stands before the template."""
+    async def test_root_path_is_not_told(self, telemetry: Telemetry, server: Any) -> None:
+        """Some servers take the root path from a header: it is no part of the route, nor of a span's name."""
 
         async def application(scope: Any, receive: Any, send: Any) -> None:
             scope["route"] = TestRoute.Route("/ws/{id}")
             await echo(scope, receive, send)
 
-        await server(WebSocketMiddleware(application), CONNECT, DISCONNECT, root_path="/api").run()
+        await server(WebSocketMiddleware(application), CONNECT, DISCONNECT, root_path="/alice").run()
 
-        assert 1 == telemetry.value("ws.connections", status="connected", http_route="/api/ws/{id}")
+        assert 1 == telemetry.value("ws.connections", status="connected", http_route="/ws/{id}")
+        assert not [name for name in telemetry.span_names() if "alice" in name]
 
     async def test_raw_path_never_leaves(self, telemetry: Telemetry, server: Any) -> None:
         """A path that no route describes is told as _OTHER, on every signal."""
@@ -499,3 +504,124 @@ def test_asgiref_sees_a_single_callable(telemetry: Telemetry) -> None:
     compatibility = pytest.importorskip("asgiref.compatibility")
 
     assert False is compatibility.is_double_callable(WebSocketMiddleware(echo))
+
+
+class TestOwnSpans:
+    """What a plain application makes current itself."""
+
+    async def test_own_conversation_span_stays_without_message_spans(self, server: Any) -> None:
+        """Where otel-ws makes no message spans, it does not touch what is current."""
+        names: list[str] = []
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            with trace.use_span(trace.NonRecordingSpan(trace.SpanContext(1, 2, False))):
+                await receive()
+                await send({"type": "websocket.accept"})
+                while (await receive())["type"] != "websocket.disconnect":
+                    names.append(f"{trace.get_current_span().get_span_context().span_id}")
+
+        with testing.capture(message_traces="off"):
+            await server(WebSocketMiddleware(application), CONNECT, HELLO, HELLO, DISCONNECT).run()
+
+        assert ["2", "2"] == names
+
+    async def test_own_conversation_span_comes_back_after_a_message(self, telemetry: Telemetry, server: Any) -> None:
+        """When a message is over, the span that the application had made current is current again."""
+        seen: list[int] = []
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            with trace.use_span(trace.NonRecordingSpan(trace.SpanContext(1, 2, False))):
+                await receive()
+                await send({"type": "websocket.accept"})
+                await receive()
+                await receive()
+                seen.append(trace.get_current_span().get_span_context().span_id)
+
+        await server(WebSocketMiddleware(application), CONNECT, HELLO, DISCONNECT).run()
+
+        assert [2] == seen
+
+    async def test_several_tasks_may_ask_for_messages(self, telemetry: Telemetry, server: Any) -> None:
+        """Every message counts once and every span ends, however many tasks receive at a time."""
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            await asyncio.gather(receive(), receive(), receive())
+            await receive()
+
+        await server(WebSocketMiddleware(application), CONNECT, HELLO, HELLO, HELLO, DISCONNECT).run()
+
+        assert 3 == telemetry.value("ws.messages")
+        assert 3 == telemetry.span_names().count("unknown _OTHER")
+
+    async def test_client_gone_inside_a_task_group_is_lost(self, telemetry: Telemetry, server: Any) -> None:
+        """A refused send of a gone client is the client's end, in an exception group too."""
+
+        async def gone(message: Any) -> None:
+            if message["type"] == "websocket.send":
+                raise OSError
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await gone_send({"type": "websocket.accept"}, send)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(gone_send({"type": "websocket.send", "text": "x"}, send))
+
+        async def gone_send(message: Any, send: Any) -> None:
+            await send(message)
+
+        inputs = iter([{"type": "websocket.connect"}])
+
+        async def receive() -> Any:
+            return next(inputs)
+
+        with pytest.raises(ExceptionGroup):
+            await WebSocketMiddleware(application)({"type": "websocket", "headers": []}, receive, gone)
+
+        (ended,) = telemetry.events("WS_DISCONNECT")
+        assert ("lost", 0) == (ended.attributes["ws.close.initiator"], telemetry.value("ws.errors"))
+
+
+def test_what_a_handler_puts_on_our_span_is_cleared_with_the_middleware_alone() -> None:
+    """An own SDK and the middleware line are enough for the promise: an e-mail on our span does not leave."""
+    program = """
+        import asyncio, otel_ws
+        from opentelemetry import trace
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+        async def app(scope, receive, send):
+            await receive()
+            await send({"type": "websocket.accept"})
+            await receive()
+            trace.get_current_span().set_attribute("user.email", "ann@example.com")
+            trace.get_current_span().record_exception(ValueError("ann@example.com"))
+            await receive()
+
+        wrapped = otel_ws.WebSocketMiddleware(app)
+        provider, seen = TracerProvider(), InMemorySpanExporter()
+        provider.add_span_processor(SimpleSpanProcessor(seen))
+        trace.set_tracer_provider(provider)
+        inputs = iter([{"type": "websocket.connect"}, {"type": "websocket.receive", "text": "x"},
+                       {"type": "websocket.disconnect", "code": 1000}])
+        async def receive(): return next(inputs)
+        async def send(message): pass
+        asyncio.run(wrapped({"type": "websocket", "headers": []}, receive, send))
+        text = "".join(span.to_json() for span in seen.get_finished_spans())
+        assert len(seen.get_finished_spans()) == 3, text
+        print("LEAK" if "ann@example.com" in text else "clean")
+    """
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "DJANGO_"))}
+
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        env=clean,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ("clean", "") == (done.stdout.strip(), done.stderr)

@@ -142,7 +142,7 @@ def test_frameworks_are_behind_their_doors(package: str) -> None:
     assert set() == others
 
 
-@pytest.mark.parametrize("package", ["pytest", "daphne", "uvicorn", "starlette", "redis", "prometheus_client"])
+@pytest.mark.parametrize("package", ["pytest", "daphne", "uvicorn", "starlette", "redis"])
 def test_no_server_and_no_tool_is_imported(package: str) -> None:
     """The library imports no server, no test tool and no client of a store."""
     others = beyond(importers(package), "pytest_plugin.py", "ops", "cli")

@@ -86,3 +86,16 @@ def test_the_hook_before_instrumenting_tells_every_wrong_variable(
 def test_it_names_the_channels_that_it_is_for() -> None:
     """The dependency check of OpenTelemetry reads this."""
     assert ("channels >= 4.2",) == tuple(ChannelsInstrumentor().instrumentation_dependencies())
+
+
+def test_a_refused_call_leaves_the_way_free(
+    instrumentor: ChannelsInstrumentor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After a wrong setting was told, the next call with right ones instruments."""
+    before = [vars(seam)["__call__"] for seam in SEAMS]
+    instrumentor.instrument(message_events="sometimes")
+
+    instrumentor.instrument(message_events="all", meter_provider=MeterProvider(shutdown_on_exit=False))
+
+    assert all(vars(seam)["__call__"] is not theirs for seam, theirs in zip(SEAMS, before, strict=True))
+    assert "sometimes" in capsys.readouterr().err

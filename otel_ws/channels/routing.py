@@ -23,7 +23,7 @@ from otel_ws.types import Receive, Scope, Send
 
 _PARAMETER: Final = re.compile(r"<(?:[^<>:]+:)?([A-Za-z_]\w*)>")
 _GROUP: Final = re.compile(r"\(\?P<([A-Za-z_]\w*)>")
-_watched: Final[weakref.WeakKeyDictionary[Any, Any]] = weakref.WeakKeyDictionary()
+_watched: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
 
 
 def observed_protocols(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
@@ -83,30 +83,36 @@ def _watch(router: Any) -> None:
             pattern = route.pattern
             if pattern not in _watched:
                 before = vars(pattern).get("match")
-                pattern.match = _match(pattern.match, template_of(pattern))
-                _watched[pattern] = (pattern.match, before)
+                pattern.match = _Match(pattern.match, before, template_of(pattern))
+                _watched.add(pattern)
     except Exception as exc:
         fault("routing", exc)
 
 
-def _match(original: Callable[[str], Any], template: str) -> Callable[[str], Any]:
-    def match(path: str) -> Any:
-        found = original(path)
+class _Match:
+    """A route's ``match`` that tells what it found. The pattern holds it, so it goes with the pattern."""
+
+    def __init__(self, original: Callable[[str], Any], before: Any, template: str) -> None:
+        self.original = original
+        self.before = before
+        self.template = template
+
+    def __call__(self, path: str) -> Any:
+        found = self.original(path)
         connection = current.get()
         if found and connection is not None and connection.plain and connection.state is State.CONNECTING:
-            connection.route_matched(max(len(connection.routers) - 1, 0), template)
+            connection.route_matched(max(len(connection.routers) - 1, 0), self.template)
         return found
-
-    return match
 
 
 def unwatch() -> None:
     """Give every route its own ``match`` back; one that somebody wrapped after us keeps their wrapper."""
-    for pattern, (wrapper, before) in list(_watched.items()):
-        if vars(pattern).get("match") is wrapper:
+    for pattern in list(_watched):
+        wrapper = vars(pattern).get("match")
+        if isinstance(wrapper, _Match):
             del vars(pattern)["match"]
-            if before is not None:
-                pattern.match = before
+            if wrapper.before is not None:
+                pattern.match = wrapper.before
     _watched.clear()
 
 

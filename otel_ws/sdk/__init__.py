@@ -22,8 +22,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from otel_ws import policy, recorder
+from otel_ws.faults import fault
 from otel_ws.instrumentor import ChannelsInstrumentor, django_settings
-from otel_ws.sdk import fast
 from otel_ws.settings import Settings, sdk_disabled
 
 logger = logging.getLogger("otel_ws")
@@ -42,8 +42,10 @@ def configure(**settings: Any) -> None:
     Raises:
         SystemExit: a setting, or the name of an exporter, is wrong; the text names it and what is allowed.
     """
+    if sdk_disabled():
+        return
     loaded = Settings.load_or_exit(django_settings(), **settings)
-    if not loaded.enabled or sdk_disabled():
+    if not loaded.enabled:
         return
     active = recorder.active()
     if active is not None and active.settings != loaded:
@@ -55,9 +57,7 @@ def configure(**settings: Any) -> None:
             "otel_ws.configure(). Start the server with opentelemetry-instrument, or unset OTEL_CONFIG_FILE."
         )
     build_providers()
-    installed = recorder.install(loaded)
-    if installed is not None:
-        fast.speed_up(installed)
+    recorder.install(loaded)
     try:
         import channels  # noqa: F401 - a plain ASGI application has no Channels
     except ImportError:
@@ -78,24 +78,52 @@ def build_providers() -> None:
     if _is_unset(trace.get_tracer_provider()):
         tracer_provider = TracerProvider(resource=resource)
         for name, exporter in _exporters("traces"):
-            tracer_provider.add_span_processor(BatchSpanProcessor(exporter()))
+            made = _made(name, exporter)
+            if made is None:
+                continue
+            tracer_provider.add_span_processor(BatchSpanProcessor(made))
             told.append(f"traces to {name}")
         trace.set_tracer_provider(tracer_provider)
     if _is_unset(metrics.get_meter_provider()):
         readers: list[MetricReader] = []
         for name, exporter in _exporters("metrics"):
-            made = exporter()
+            made = _made(name, exporter)
+            if made is None:
+                continue
             readers.append(made if isinstance(made, MetricReader) else PeriodicExportingMetricReader(made))
             told.append(f"metrics to {name}")
         metrics.set_meter_provider(MeterProvider(readers, resource=resource))
     if _is_unset(get_logger_provider()):
         logger_provider = LoggerProvider(resource=resource)
         for name, exporter in _exporters("logs"):
-            logger_provider.add_log_record_processor(BatchLogRecordProcessor(exporter()))
+            made = _made(name, exporter)
+            if made is None:
+                continue
+            logger_provider.add_log_record_processor(BatchLogRecordProcessor(made))
             told.append(f"events to {name}")
         set_logger_provider(logger_provider)
     if told:
         logger.info("otel-ws exports %s.", ", ".join(told))
+
+
+def _made(name: str, exporter: Any) -> Any:
+    """The exporter, or ``None`` where it cannot start: a taken port is no reason for the application to end."""
+    try:
+        return exporter()
+    except OSError as exc:
+        fault(f"exporter.{name}", exc)
+        logger.error(
+            "otel-ws: the exporter %s could not start (%s); nothing is exported by it. With several workers set "
+            "OTEL_METRICS_EXPORTER=ws_prometheus, or another OTEL_EXPORTER_PROMETHEUS_PORT.",
+            name,
+            type(exc).__name__,
+        )
+        return None
+    except ValueError as exc:
+        raise SystemExit(
+            f"otel-ws cannot start:\n  the exporter {name} does not take a value among its OTEL_EXPORTER_* variables "
+            f"({type(exc).__name__}); see its documentation."
+        ) from None
 
 
 def _is_unset(provider: object) -> bool:

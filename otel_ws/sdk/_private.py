@@ -6,6 +6,9 @@ which is slower and otherwise the same.
 
 from __future__ import annotations
 
+import inspect
+import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +17,7 @@ from opentelemetry.metrics import Histogram as ApiHistogram
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordLimits, ReadWriteLogRecord
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics._internal.exemplar import Exemplar as Exemplar
-from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricReader
+from opentelemetry.sdk.metrics.export import AggregationTemporality, ExponentialHistogram, MetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
@@ -200,7 +203,7 @@ def clear_sdk_span(span: Any, clear: Callable[[Any], dict[str, Any]], clear_even
     if span._events:
         span._events = tuple(clear_event(event) for event in span._events)
     if any(link.attributes or link.context.trace_state for link in span._links):
-        span._links = tuple(Link(ids_only(link.context)) for link in span._links)
+        span._links = tuple(Link(ids_only(link.context), {}) for link in span._links)
     if span._status.description:
         span._status = Status(span._status.status_code)
 
@@ -271,8 +274,10 @@ def _is_roomy(limits: object) -> bool:
 
 
 # --- ws_prometheus: the exporter's reader without its global registry, and whether this process serves -----------
-def isolated(reader: Any, init: Callable[..., None]) -> CollectorRegistry:
+def isolated(reader: Any, init: Callable[..., None]) -> Any:
     """Run the exporter's own constructor; the registry it is in is its own, not the one of the whole process."""
+    from prometheus_client import REGISTRY, CollectorRegistry  # not there with every SDK
+
     registry = CollectorRegistry()
     if "registry" in inspect.signature(init).parameters:
         init(registry=registry)
@@ -300,3 +305,36 @@ def running_loops() -> int:
         found += module.startswith("asyncio.") and frame.f_code.co_name in {"run", "run_forever"}
         frame = frame.f_back
     return found
+
+
+def leave_out_unprintable(data: Any) -> bool:
+    """Take out what the exporter fails on, and with it on every other metric; whether there was such a thing."""
+    found = False
+    for scope in (scope for resource in data.resource_metrics for scope in resource.scope_metrics):
+        shown = [metric for metric in scope.metrics if not isinstance(metric.data, ExponentialHistogram)]
+        if len(shown) < len(scope.metrics):
+            object.__setattr__(scope, "metrics", shown)
+            found = True
+    return found
+
+
+BucketSeries = tuple[str, frozenset[tuple[str, str]], str]
+
+
+def openmetrics_families(families: list[Any], exemplars: dict[BucketSeries, Any]) -> list[Any]:
+    """One family a name, as OpenMetrics wants it, with exemplars; the exporter makes one a set of labels or text."""
+    found: dict[str, Any] = {}
+    for family in families:
+        first = found.setdefault(family.name, family)
+        if first is not family and first.type == family.type:
+            first.samples = [*first.samples, *family.samples]
+    for family in found.values():
+        if exemplars and family.type == "histogram":
+            family.samples = [one._replace(exemplar=exemplars.get(_series(one))) for one in family.samples]
+    return list(found.values())
+
+
+def _series(sample: Any) -> BucketSeries:
+    labels = sample.labels.items()
+    own = frozenset((key, value) for key, value in labels if value and key != "le" and key[:11] != "otel_scope_")
+    return sample.name, own, sample.labels.get("le", "")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
+from opentelemetry._logs import get_logger_provider
 from opentelemetry.metrics import get_meter_provider
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import get_tracer_provider
 
 from otel_ws.fanout import VERSION, Fanout
 from otel_ws.sdk._private import ShapeError, logger_parts, tracer_parts
@@ -19,37 +22,64 @@ logger = logging.getLogger("otel_ws")
 
 
 def speed_up(fanout: Fanout) -> None:
-    """Histograms through the readers, light spans, light log records: each where the provider is the SDK's."""
-    if fanout.is_fast:
-        return
-    fanout.is_fast = True
-    for choose in (_histograms, _spans, _events):
+    """Histograms through the readers, light spans, light log records: each where the provider is the SDK's.
+
+    A provider that the application has yet to set is asked for again at the next connection.
+    """
+    undecided = False
+    for choose, provider in (
+        (_histograms, fanout.metrics.provider),
+        (_spans, fanout.spans.provider),
+        (_events, _logger_provider(fanout)),
+    ):
+        name = choose.__name__.strip("_")
+        if name in fanout.fast_ways:
+            continue
+        if _is_proxy(provider) and _is_proxy(by_now := _GLOBAL[name]()):
+            undecided = True
+            continue
+        fanout.fast_ways.add(name)
         try:
-            choose(fanout)
+            choose(fanout, by_now if _is_proxy(provider) else provider)
         except ShapeError as exc:
-            logger.info("otel-ws takes the ordinary way for %s: %s.", choose.__name__.strip("_"), exc)
+            logger.info("otel-ws takes the ordinary way for %s: %s.", name, exc)
+    fanout.is_fast = not undecided
 
 
-def _histograms(fanout: Fanout) -> None:
-    provider = fanout.metrics.provider
-    if not isinstance(provider, MeterProvider):
-        # Instruments made on a proxy belong to the provider that was set afterwards.
-        provider = get_meter_provider()
+_GLOBAL: dict[str, Callable[[], object]] = {
+    "histograms": get_meter_provider,
+    "spans": get_tracer_provider,
+    "events": get_logger_provider,
+}
+
+
+def _is_proxy(provider: object) -> bool:
+    return type(provider).__name__.lstrip("_").startswith("Proxy")
+
+
+def _logger_provider(fanout: Fanout) -> object:
+    return next((writer.provider for writer in fanout.writers if isinstance(writer, Events)), None)
+
+
+def _histograms(fanout: Fanout, provider: object) -> None:
+    # Instruments made on a proxy belong to the provider that was set afterwards.
     if fanout.settings.histograms == "ledger" and isinstance(provider, MeterProvider):
         bridge = Bridge(fanout, provider)
         fanout.metrics.before_collect = bridge.attach
         fanout.on_close.append(bridge.detach)
 
 
-def _spans(fanout: Fanout) -> None:
+def _spans(fanout: Fanout, provider: object) -> None:
     spans = fanout.spans
-    if isinstance(spans.provider, TracerProvider):
+    if isinstance(provider, TracerProvider):
+        spans.bind(provider)
         spans.maker = ClearedSpans(spans.tracer, fanout.policy)
-        spans.maker = LightSpans(spans.tracer, tracer_parts(spans.provider, spans.tracer), fanout.policy)
+        spans.maker = LightSpans(spans.tracer, tracer_parts(provider, spans.tracer), fanout.policy)
 
 
-def _events(fanout: Fanout) -> None:
+def _events(fanout: Fanout, provider: object) -> None:
     for place, writer in enumerate(fanout.writers):
-        if type(writer) is Events and isinstance(writer.provider, LoggerProvider):
-            light = LightEvents(writer.provider, VERSION, logger_parts(writer.provider, writer.logger))
+        if type(writer) is Events and isinstance(provider, LoggerProvider):
+            ordinary = Events(provider, VERSION)
+            light = LightEvents(provider, VERSION, logger_parts(provider, ordinary.logger))
             fanout.writers = (*fanout.writers[:place], light, *fanout.writers[place + 1 :])

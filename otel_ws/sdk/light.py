@@ -87,6 +87,10 @@ class LightSpan(ReadableSpan, Span):
         self._made = self._context = context
         self._parent = parent
         self._kind = kind
+        for link in links:
+            if link.attributes is None:
+                # As the SDK does: exporters of others rely on a mapping.
+                link._attributes = {}
         self._links = links
         self.held = self._attributes = attributes
         self._resource = parts.tracer.resource
@@ -120,7 +124,7 @@ class LightSpan(ReadableSpan, Span):
         """Keep a link: its ids; attributes and trace state are somebody's text."""
         is_link = context and (context.is_valid or attributes or context.trace_state)
         if self._end_time is None and is_link:
-            self._links = [*self._links, Link(ids_only(context))]
+            self._links = [*self._links, Link(ids_only(context), {})]
 
     def update_name(self, name: str) -> None:
         """Take no name: ours is put there at the end."""

@@ -49,14 +49,19 @@ class Spans:
         settings: Settings,
         random: Callable[[], float],
     ) -> None:
-        self.provider = provider or get_tracer_provider()
-        self.tracer = self.provider.get_tracer(SCOPE_NAME, version, SCHEMA_URL)
-        self.maker: SpanMaker = ApiSpans(self.tracer)
+        self._version = version
+        self.bind(provider or get_tracer_provider())
         self._connect_context = settings.connect_context
         self._message_traces = settings.message_traces
         self.has_messages = settings.message_traces != "off"
         self._ratio = settings.message_sample_ratio
         self._random = random
+
+    def bind(self, provider: TracerProvider) -> None:
+        """Make spans on this provider: the one that was set where there was a proxy."""
+        self.provider = provider
+        self.tracer = provider.get_tracer(SCOPE_NAME, self._version, SCHEMA_URL)
+        self.maker: SpanMaker = ApiSpans(self.tracer)
 
     # --- starting ---------------------------------------------------------------------------------------
     def connect(self, headers: Headers) -> Span:
@@ -175,9 +180,16 @@ def attach(span: Span | None) -> Token[Context]:
     return otel_context.attach(set_span_in_context(INVALID_SPAN if span is None else span))
 
 
-def has_current() -> bool:
-    """Whether any span is current."""
-    return get_current_span() is not INVALID_SPAN
+def current_but(span: Span) -> Context:
+    """The context now, to come back to; without ``span``, if that is current."""
+    context = otel_context.get_current()
+    return set_span_in_context(INVALID_SPAN, context) if get_current_span(context) is span else context
+
+
+def leave(span: Span, before: Context) -> None:
+    """Come back to ``before``, if ``span`` is still current: what the application put there since stays."""
+    if get_current_span() is span:
+        otel_context.attach(before)
 
 
 def detach(token: Token[Context]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -183,13 +185,13 @@ class TestFallThrough:
 
 
 class TestRootPath:
-    """A server's root path stands in front."""
+    """A server's root path is not told: some servers take it from a header, so it is the client's text."""
 
-    async def test_root_path_is_in_front(self, telemetry: Telemetry, server: Any) -> None:
-        """The template begins with the root path."""
+    async def test_root_path_is_not_told(self, telemetry: Telemetry, server: Any) -> None:
+        """The template begins after the root path, in the span's name too."""
         application = URLRouter([path("ws/<int:id>/", leaf)])
 
-        assert "/api/ws/{id}/" == await route_of(telemetry, server, application, "/api/ws/3/", root_path="/api")
+        assert "/ws/{id}/" == await route_of(telemetry, server, application, "/api/ws/3/", root_path="/api")
 
     @pytest.mark.parametrize("root_path", ["/", "", None])
     async def test_empty_root_path_is_nothing(self, telemetry: Telemetry, server: Any, root_path: Any) -> None:
@@ -368,3 +370,15 @@ async def test_plain_application_at_a_route(telemetry: Telemetry, server: Any) -
 def test_template_of_an_unknown_pattern() -> None:
     """A pattern of a class that we do not know has no template, unless it reads like one."""
     assert "_OTHER" == template_of("ws/(a)|(b)")
+
+
+async def test_routes_that_are_gone_are_let_go(telemetry: Telemetry, server: Any) -> None:
+    """Routers that an application makes and drops are freed with their routes."""
+    router = URLRouter([path("ws/<int:id>/", leaf)])
+    await server(router, CONNECT, DISCONNECT, path="/ws/3/").run()
+    pattern = weakref.ref(router.routes[0].pattern)
+
+    del router
+    gc.collect()
+
+    assert None is pattern()

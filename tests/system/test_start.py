@@ -40,7 +40,6 @@ def told(running: Any) -> list[str]:
         ("daphne", "OTEL_WS_MESSAGE_EVENTS", "loud", "all, sampled, slow, errors, off"),
         ("uvicorn-websockets", "OTEL_WS_MESSAGE_SAMPLE_RATIO", "2", "a number from 0 to 1"),
         ("hypercorn", "OTEL_WS_ENABLED", "maybe", "true, false"),
-        ("uvicorn-websockets", "OTEL_WS_NO_SUCH_THING", "1", "there is no such setting"),
     ],
 )
 def test_wrong_value_is_explained(launch: Any, server_name: str, name: str, value: str, allowed: str) -> None:
