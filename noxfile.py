@@ -13,7 +13,7 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2026.4.10"
-nox.options.sessions = ["lint", "tests", "base", "system", "demo", "docs"]
+nox.options.sessions = ["lint", "tests", "base", "system", "demo", "ways", "docs"]
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
 # A missing Python is skipped with a line that says so, in CI too; the one that runs nox is always in the matrix.
@@ -147,6 +147,16 @@ def demo(session: nox.Session) -> None:
     """Drive the example with real clients and compare every count: ``nox -s demo -- --seconds 5 --server daphne``."""
     install_wheel(session, "demo")
     session.run("python", "-m", "demo", *session.posargs, env={**SAFE, "PYTHONPATH": str(EXAMPLE)})
+
+
+@nox.session(requires=["wheel"])
+def ways(session: nox.Session) -> None:
+    """The demo on each server by each way in: one set of counts, eight times."""
+    install_wheel(session, "demo")
+    for server in ("uvicorn", "daphne"):
+        for way in ("configure", "auto", "sdk", "together"):
+            drive = ("python", "-m", "demo", "--seconds", "6", "--server", server, "--way", way)
+            session.run(*drive, env={**SAFE, "PYTHONPATH": str(EXAMPLE)})
 
 
 @nox.session(requires=["wheel"])

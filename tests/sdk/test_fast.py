@@ -92,7 +92,7 @@ class Process:
         """Span names, event names, and the count of each histogram."""
         data = self._reader.get_metrics_data()
         resources = data.resource_metrics if data is not None else []
-        metrics = [metric for one in resources for scope in one.scope_metrics for metric in scope.metrics]
+        metrics: list[Any] = [metric for one in resources for scope in one.scope_metrics for metric in scope.metrics]
         counts: dict[str, int] = {}
         for metric in metrics:
             for point in metric.data.data_points:
