@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import get_tracer_provider
 
 from otel_ws.fanout import VERSION, Fanout
+from otel_ws.faults import fault
 from otel_ws.sdk._private import ShapeError, logger_parts, tracer_parts
 from otel_ws.sdk.bridge import Bridge
 from otel_ws.sdk.light import ClearedSpans, LightEvents, LightSpans
@@ -43,6 +44,9 @@ def speed_up(fanout: Fanout) -> None:
             choose(fanout, by_now if _is_proxy(provider) else provider)
         except ShapeError as exc:
             logger.info("otel-ws takes the ordinary way for %s: %s.", name, exc)
+        except Exception as exc:
+            # Whatever the SDK's insides do there, the start goes on, by the API.
+            fault(f"fast.{name}", exc)
     fanout.is_fast = not undecided
 
 

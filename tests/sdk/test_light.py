@@ -531,6 +531,24 @@ def test_an_exception_keeps_its_class() -> None:
         assert ("exception", {"error.type": "ValueError"}) == (event.name, dict(event.attributes or {}))
 
 
+def test_an_attribute_set_to_nothing_is_not_there() -> None:
+    """``None`` is no value, on either span: nothing leaves, not even ``_OTHER``."""
+    for stage in both(lambda stage: stage.message(stage.connect(), ACTS["nothing"])):
+        attributes = stage.the_one(f"chat {ROUTE}").attributes or {}
+
+        assert "ws.reason" not in attributes
+
+
+def test_a_record_is_observed_when_it_happened() -> None:
+    """Nothing lies between the event and its record."""
+    stage = Stage()
+
+    alone(stage.connect)
+
+    (record,) = [one.log_record for one in stage.records()]
+    assert (NOW, NOW) == (record.timestamp, record.observed_timestamp)
+
+
 # --- exporters --------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("settings", [{"send_spans": "all"}, {"sampler": Marking()}], ids=called)
 def test_otlp_encodes_equal_spans(settings: dict[str, Any]) -> None:
