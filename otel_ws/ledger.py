@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from otel_ws.semconv import METRICS, OTHER, Instrument, Metric
 from otel_ws.types import Labels
@@ -187,7 +187,7 @@ class Ledger:
             cells = self._free.popleft()
         except IndexError:
             # Anonymous and private: pages cost memory when they are written, and a fork does not share them.
-            private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+            private: dict[str, Any] = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
             cells = memoryview(mmap.mmap(-1, CELLS * 8, **private)).cast("d")
             with self._lock:
                 self._shards.append(cells)
