@@ -187,7 +187,9 @@ class Ledger:
             cells = self._free.popleft()
         except IndexError:
             # Anonymous and private: pages cost memory when they are written, and a fork does not share them.
-            private: dict[str, Any] = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+            private: dict[str, Any] = (
+                {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+            )
             cells = memoryview(mmap.mmap(-1, CELLS * 8, **private)).cast("d")
             with self._lock:
                 self._shards.append(cells)
