@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -133,6 +134,8 @@ SHUTDOWN: dict[str, End] = {
 
 def test_server_shutdown_is_told(launch: Any, server_name: str, wait_until: Any) -> None:
     """When a server is asked to stop, each open connection's end is told as the server's before the process ends."""
+    if server_name == "hypercorn" and sys.version_info >= (3, 12):
+        pytest.skip("there hypercorn waits for its clients until it is killed, and a killed process tells nothing")
     running = launch(server_name)
 
     async def stay() -> None:
