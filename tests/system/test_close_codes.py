@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
