@@ -24,6 +24,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from otel_ws import policy, recorder
 from otel_ws.faults import fault
 from otel_ws.instrumentor import ChannelsInstrumentor, django_settings
+from otel_ws.sdk._private import is_proxy
 from otel_ws.settings import Settings, sdk_disabled
 
 logger = logging.getLogger("otel_ws")
@@ -51,7 +52,7 @@ def configure(**settings: Any) -> None:
     if active is not None and active.settings != loaded:
         # `opentelemetry-instrument` was here first, and knew neither the arguments nor Django's settings.
         recorder.uninstall()
-    if os.environ.get("OTEL_CONFIG_FILE") and _is_unset(trace.get_tracer_provider()):
+    if os.environ.get("OTEL_CONFIG_FILE") and is_proxy(trace.get_tracer_provider()):
         raise SystemExit(
             "otel-ws cannot start:\n  OTEL_CONFIG_FILE is read by opentelemetry-instrument, not by "
             "otel_ws.configure(). Start the server with opentelemetry-instrument, or unset OTEL_CONFIG_FILE."
@@ -75,7 +76,7 @@ def build_providers() -> None:
     """
     resource = _resource()
     told: list[str] = []
-    if _is_unset(trace.get_tracer_provider()):
+    if is_proxy(trace.get_tracer_provider()):
         tracer_provider = TracerProvider(resource=resource)
         for name, exporter in _exporters("traces"):
             made = _made(name, exporter)
@@ -84,7 +85,7 @@ def build_providers() -> None:
             tracer_provider.add_span_processor(BatchSpanProcessor(made))
             told.append(f"traces to {name}")
         trace.set_tracer_provider(tracer_provider)
-    if _is_unset(metrics.get_meter_provider()):
+    if is_proxy(metrics.get_meter_provider()):
         readers: list[MetricReader] = []
         for name, exporter in _exporters("metrics"):
             made = _made(name, exporter)
@@ -93,7 +94,7 @@ def build_providers() -> None:
             readers.append(made if isinstance(made, MetricReader) else PeriodicExportingMetricReader(made))
             told.append(f"metrics to {name}")
         metrics.set_meter_provider(MeterProvider(readers, resource=resource))
-    if _is_unset(get_logger_provider()):
+    if is_proxy(get_logger_provider()):
         logger_provider = LoggerProvider(resource=resource)
         for name, exporter in _exporters("logs"):
             made = _made(name, exporter)
@@ -124,10 +125,6 @@ def _made(name: str, exporter: Any) -> Any:
             f"otel-ws cannot start:\n  the exporter {name} does not take a value among its OTEL_EXPORTER_* variables "
             f"({type(exc).__name__}); see its documentation."
         ) from None
-
-
-def _is_unset(provider: object) -> bool:
-    return type(provider).__name__.lstrip("_").startswith("Proxy")
 
 
 def _resource() -> Resource:

@@ -39,6 +39,11 @@ def _get(thing: object, path: str) -> Any:
     return thing
 
 
+def is_proxy(provider: object) -> bool:
+    """Whether the API's stand-in is there because nobody has set a provider yet; only its name tells."""
+    return type(provider).__name__.lstrip("_").startswith("Proxy")
+
+
 # --- metrics: the API has no observable histogram, so points are added to what a reader receives ----------------
 def readers(provider: MeterProvider) -> list[MetricReader]:
     """The provider's readers, late ones included."""

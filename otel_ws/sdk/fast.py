@@ -14,7 +14,7 @@ from opentelemetry.trace import get_tracer_provider
 
 from otel_ws.fanout import VERSION, Fanout
 from otel_ws.faults import fault
-from otel_ws.sdk._private import ShapeError, logger_parts, tracer_parts
+from otel_ws.sdk._private import ShapeError, is_proxy, logger_parts, tracer_parts
 from otel_ws.sdk.bridge import Bridge
 from otel_ws.sdk.light import ClearedSpans, LightEvents, LightSpans
 from otel_ws.signals.events import Events
@@ -36,12 +36,12 @@ def speed_up(fanout: Fanout) -> None:
         name = choose.__name__.strip("_")
         if name in fanout.fast_ways:
             continue
-        if _is_proxy(provider) and _is_proxy(by_now := _GLOBAL[name]()):
+        if is_proxy(provider) and is_proxy(by_now := _GLOBAL[name]()):
             undecided = True
             continue
         fanout.fast_ways.add(name)
         try:
-            choose(fanout, by_now if _is_proxy(provider) else provider)
+            choose(fanout, by_now if is_proxy(provider) else provider)
         except ShapeError as exc:
             logger.info("otel-ws takes the ordinary way for %s: %s.", name, exc)
         except Exception as exc:
@@ -55,10 +55,6 @@ _GLOBAL: dict[str, Callable[[], object]] = {
     "spans": get_tracer_provider,
     "events": get_logger_provider,
 }
-
-
-def _is_proxy(provider: object) -> bool:
-    return type(provider).__name__.lstrip("_").startswith("Proxy")
 
 
 def _logger_provider(fanout: Fanout) -> object:
