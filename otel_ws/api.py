@@ -152,7 +152,7 @@ def record_error(exc: BaseException, *, category: str | None = None, severity: s
         handling.note_error(exc)
     connection.tell_error(exc, handling.handler if handling else None, category, severity, again=True)
     if handling is None:
-        connection.forget_error()
+        connection.told = None
 
 
 @_harmless

@@ -40,42 +40,28 @@ class WebSocketMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         """Run the application; a WebSocket's messages are told on the way."""
-        if scope["type"] != "websocket":
+        if scope["type"] != "websocket" or (conversation := opened(scope, receive, send)) is None:
             return await self.app(scope, receive, send)
-        return await observe(self.app, scope, receive, send)
+        with conversation:
+            return await self.app(scope, conversation.receive, conversation.send)
 
 
-async def observe(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> Any:
-    """Run ``app`` for one WebSocket scope; within a connection that is told already, just run it."""
+def opened(scope: Scope, receive: Receive, send: Send) -> Conversation | None:
+    """A conversation for this WebSocket scope; ``None`` within one that is told already, and where nothing is told.
+
+    Enter it around the application's call, in the coroutine that makes the call, and give the application its
+    ``receive`` and ``send``.
+    """
     active = recorder.active()
     if active is None or running() is not None:
-        return await app(scope, receive, send)
-    conversation: _Conversation | None = None
+        return None
     try:
         if not active.is_fast:
             active.speed_up(active)
-        conversation = _Conversation(Connection(active, scope), receive, send)
-        pulse.beat()
+        return Conversation(Connection(active, scope), receive, send)
     except Exception as exc:
         fault("open", exc)
-    if conversation is None:
-        return await app(scope, receive, send)
-    connection = conversation.connection
-    joined = current.set(connection)
-    attached = span_tools.attach(connection.connect_span)
-    try:
-        try:
-            result = await app(scope, conversation.receive, conversation.send)
-        except Exception as exc:
-            conversation.end(connection.failed, exc)
-            raise
-        except BaseException as exc:
-            conversation.end(connection.cancelled, exc)
-            raise
-        conversation.end(connection.returned)
-        return result
-    finally:
-        _leave(attached, joined)
+        return None
 
 
 def running() -> Connection | None:
@@ -84,28 +70,55 @@ def running() -> Connection | None:
     return None if connection is None or connection.scope is None else connection
 
 
-def _leave(attached: Any, joined: Any) -> None:
-    try:
-        current.reset(joined)
-    except ValueError:
-        # Closed from another context, as a loop does with what is left at its end: that context is not ours.
-        return
-    span_tools.detach(attached)
+class Conversation:
+    """One WebSocket while its application runs, and the two callables that the application gets."""
 
-
-class _Conversation:
-    """The two callables that the application gets instead of the server's."""
-
-    __slots__ = ("_before", "_receive", "_send", "_task", "connection")
+    __slots__ = ("_attached", "_before", "_joined", "_receive", "_send", "_task", "connection")
 
     def __init__(self, connection: Connection, receive: Receive, send: Send) -> None:
         self.connection = connection
         self._receive = receive
         self._send = send
-        self._task = _task()
         self._before: Any = None
+        self._task: object = None
+
+    def __enter__(self) -> None:
+        """Make the connection, and its connect span, current."""
+        connection = self.connection
+        self._joined = current.set(connection)
+        self._attached = None
+        try:
+            if connection.connect_links:
+                self._attached = span_tools.attach(connection.connect_span)
+            self._task = _task()
+            pulse.beat()
+        except Exception as exc:
+            fault("open", exc)
+
+    def __exit__(self, kind: object, raised: BaseException | None, traceback: object) -> None:
+        """Tell how the application ended, once; what it raised goes on."""
+        connection = self.connection
+        try:
+            if connection.plain_handling is not None:
+                self._plain_ended(raised)
+            if raised is None:
+                connection.returned()
+            elif isinstance(raised, Exception):
+                connection.failed(raised)
+            else:
+                connection.cancelled()
+        except Exception as exc:
+            fault("close", exc)
+        try:
+            current.reset(self._joined)
+        except ValueError:
+            # Closed from another context, as a loop does with what is left at its end: that context is not ours.
+            return
+        if self._attached is not None:
+            span_tools.detach(self._attached)
 
     async def receive(self) -> Message:
+        """The server's ``receive``; what it returned is told."""
         connection = self.connection
         asked_at = 0.0
         try:
@@ -124,10 +137,11 @@ class _Conversation:
         return message
 
     async def send(self, message: Message) -> None:
+        """The server's ``send``; what became of the message is told."""
         connection = self.connection
         started_at = 0.0
         try:
-            started_at = connection.sending(message)
+            started_at = connection.sending()
         except Exception as exc:
             fault("send", exc)
         try:
@@ -145,15 +159,6 @@ class _Conversation:
             self.connection.sent(message, started_at, raised)
         except Exception as exc:
             fault("send", exc)
-
-    def end(self, tell: Any, raised: BaseException | None = None) -> None:
-        """The application ended: end a plain application's message, then the connection."""
-        try:
-            if self.connection.plain_handling is not None:
-                self._plain_ended(raised)
-            tell(raised) if raised is not None and isinstance(raised, Exception) else tell()
-        except Exception as exc:
-            fault("close", exc)
 
     # A plain ASGI application has no dispatch: its message lasts until it asks for the next one. The span is made
     # current only in the task that runs the application; anywhere else it would not reach the handler.

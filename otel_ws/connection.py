@@ -9,6 +9,7 @@ It says what happened, each thing once; the recorder decides who hears it.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from enum import Enum
@@ -17,13 +18,14 @@ from typing import TYPE_CHECKING, Any, Final
 from otel_ws import scope as scopes
 from otel_ws import semconv
 from otel_ws.faults import fault
-from otel_ws.messages import category_of, close_code, disconnect_code, size_of
+from otel_ws.messages import category_of, close_code, disconnect_code, size_of, stems_from
 from otel_ws.policy import NOTHING
 from otel_ws.recorder import Recorder
 from otel_ws.semconv import OTHER, Attribute, Kind
 from otel_ws.settings import Settings
 from otel_ws.signals.spans import by_key, link_to
-from otel_ws.types import Cleared, Labels, Message, Scope, Value
+from otel_ws.tally import Tally
+from otel_ws.types import Cleared, Message, Scope, Value
 
 if TYPE_CHECKING:
     from otel_ws.handling import Handling
@@ -54,12 +56,12 @@ class Connection:
 
     # fmt: off
     __slots__ = (
-        "_by_key", "_described", "_pending", "_seen", "_told", "accepted_at", "active", "clock", "connect_links",
-        "connect_span", "connected_labels", "connected_role", "consumer", "disconnect_about", "disconnect_span",
-        "door", "handler_failed", "ids", "last_heartbeat", "last_message_span", "last_send_bad", "longest_send",
-        "opened_at", "plain", "plain_handling", "reason", "received_at", "received_size", "recorder", "role",
-        "role_label", "root_path", "route", "route_parts", "routers", "scope", "scope_type", "send_failed", "sends",
-        "state", "subprotocol", "tally", "transport", "unrouted", "user_key",
+        "_by_key", "_described", "_found", "_ids", "_pending", "_seen", "accepted_at", "accepted_by", "active_role",
+        "cells", "clock", "connect_links", "connect_span", "consumer", "disconnect_span", "door", "end_told",
+        "handler_failed", "is_traced", "last_heartbeat", "last_message_span", "last_send_bad", "longest_send",
+        "opened_as", "opened_at", "plain", "plain_handling", "reason", "received_at", "received_size", "recorder",
+        "resting", "role", "role_label", "root_path", "route", "route_parts", "routers", "scope", "scope_type",
+        "send_failed", "sends", "state", "tally", "told", "transport", "unrouted", "user_key",
     )
     # fmt: on
 
@@ -69,91 +71,98 @@ class Connection:
         self.scope: Scope | None = scope
         self.state = State.CONNECTING
         self.clock = recorder.clock
-        self.opened_at = self.accepted_at = recorder.clock()
-        self.ids = recorder.policy.known(NOTHING, {semconv.CONNECTION_ID: str(recorder.new_id())})
+        # A connection is told in the thread of its event loop, so this is the shard of that thread.
+        self.cells = recorder.ledger.local.cells
+        self.opened_at = self.accepted_at = self.last_heartbeat = self.received_at = recorder.clock()
         # Compared, never told: some servers take it from a header, so it is the client's text.
         self.root_path = scope.get("root_path") or ""
-        self.route = OTHER
-        self.route_parts: list[str] = []
-        self.routers: list[object] = []
-        self.unrouted = False
-        self.door = (OTHER, transport)
-        self.tally = recorder.tally(self.door)
-        self._described: Cleared | None = None
-        self._by_key: dict[str, Value] | None = None
-        self._seen: object = None
-        self.role: object = None
-        # Labels of this connection in the gauge and in the counter, as they were at accept.
-        self.active: Labels = ()
-        self.connected_labels: Labels = ()
-        self.connected_role: object = None
-        self.role_label = OTHER
+        self.route_parts: tuple[str, ...] = ()
+        self.routers: tuple[object, ...] = ()
+        self._settle(recorder.tally((), OTHER, transport))
+        self._found = NOTHING
+        self._ids: Cleared | None = None
+        self._seen: tuple[object, ...] = ()
+        self.role_label = self.active_role = OTHER
         self.scope_type = "global"
-        self.subprotocol: object = None
+        self.role: object = None
+        self.consumer: str | None = None
+        # As they were at accept: a middleware may accept before anything is routed, a role may change.
+        self.accepted_by = self.tally
+        self.opened_as = (OTHER, "global", "")
         self.reason: str | None = None
-        self.consumer: object = None
         self.user_key: bytes | None = None
-        self.connect_span: Any = recorder.spans.connect(scope.get("headers") or ())
+        self.is_traced = recorder.is_traced()
+        spans = recorder.spans
+        self.connect_span: Any = spans.connect(scope.get("headers") or (), self.is_traced)
         self.connect_links = link_to(self.connect_span)
+        self.resting = spans.resting() if self.is_traced else None
         self.disconnect_span: Any = None
-        self.disconnect_about: dict[Attribute, object] = {}
         self.last_message_span: Any = None
+        # What the disconnect span says of the end.
+        self.end_told: Cleared = NOTHING
         self.plain = True
         # A plain application has no dispatch; its message is here while it is handled.
         self.plain_handling: Handling | None = None
-        self.handler_failed = False
-        self.last_send_bad = False
-        self.last_heartbeat = self.opened_at
-        self.received_at = self.opened_at
-        self.received_size = 0
-        self._pending: list[float] = []
-        self.send_failed: BaseException | None = None
-        self.sends = 0
+        self.unrouted = self.handler_failed = self.last_send_bad = False
+        self.received_size = self.sends = 0
         self.longest_send = 0.0
-        self._told: BaseException | None = None
+        # When each send began that the server has not taken yet.
+        self._pending: list[float] = []
+        self.told: BaseException | None = None
+        self.send_failed: BaseException | None = None
         recorder.attempts += 1
 
     # --- who and where ----------------------------------------------------------------------------------
-    def complete(self, scope: Scope, consumer: object = None) -> bool:
+    def complete(self, scope: Scope, consumer: type) -> bool:
         """The scope as the consumer sees it; true for the first, outermost consumer, which owns the messages."""
         outermost = self.plain
-        name = self.recorder.consumer_met(type(consumer)) if consumer is not None else None
+        name = self.recorder.consumer_met(consumer)
         if outermost:
             self.scope = scope
-            if name is not None:
-                self.plain = False
-                self.consumer = name
-                # A middleware read a message ahead; it is the consumer's, whose dispatch will tell it.
-                if self.plain_handling is not None:
-                    self.plain_handling.is_over = True
-                    self.plain_handling = None
+            self.plain = False
+            self.consumer = name
+            # A middleware read a message ahead; it is the consumer's, whose dispatch will tell it.
+            if self.plain_handling is not None:
+                self.plain_handling.is_over = True
+                self.plain_handling = None
             self.identify()
         return outermost
 
     def identify(self) -> None:
         """Read user, role, ids and route from the scope: at the consumer, and again at accept."""
-        if self.scope is None:
+        scope = self.scope
+        if scope is None:
+            return
+        values = scopes.url_values(scope)
+        settings = self.recorder.settings
+        user = self._asked(scopes.user_id) if "user" in scope or settings.user_id_resolver is not None else None
+        role = self.role
+        if role is None:
+            role = scope.get("role") if settings.role_resolver is None else self._asked(scopes.role)
+        before = self._seen
+        self._seen = seen = (values, user, role, self.route_parts)
+        if before and all(map(operator.is_, seen, before)):
             return
         policy = self.recorder.policy
-        values = scopes.url_values(self.scope)
-        found = {policy.ids[name]: value for name, value in values.items() if name in policy.ids}
-        user = self._asked(scopes.user_id)
+        found: dict[Attribute, object] = {policy.ids[name]: values[name] for name in values if name in policy.ids}
         if user is not None:
             found[semconv.USER_ID] = user
-        role = self._asked(scopes.role) if self.role is None else self.role
-        seen = (found, role, *self.route_parts)
-        if seen == self._seen:
-            return
-        self._seen = seen
-        self.ids = policy.known(self.ids, policy.clear("logs", found))
+        if found:
+            self._found = policy.known(self._found, policy.clear("logs", found))
+            self._ids = None
         self.scope_type = scopes.scope_type(values)
         if role is not self.role:
             self.role = role
             self.role_label = policy.label(semconv.ROLE, role)
-        self.route = policy.label(semconv.ROUTE, self._route())
-        self.door = (self.route, self.transport)
-        self.tally = self.recorder.tally(self.door)
-        self._described = self._by_key = None
+        whole = None if self.route_parts else scopes.starlette_route(scope, self.root_path) or OTHER
+        self._settle(self.recorder.tally(self.route_parts, whole, self.transport))
+
+    def _settle(self, tally: Tally) -> None:
+        self.tally = tally
+        self.door = tally.door
+        self.route = tally.door[0]
+        self._described: Cleared | None = None
+        self._by_key: dict[str, Value] | None = None
 
     def _asked(self, question: Callable[[Scope, Settings], object]) -> object:
         """What the application's own code says; where that raises, nothing, and the connection is told all the same."""
@@ -163,21 +172,26 @@ class Connection:
             fault(question.__name__, exc)
             return None
 
-    def _route(self) -> str:
-        if self.scope is None:
-            return self.route
-        if self.route_parts:
-            whole = "".join(self.route_parts)
-            return OTHER if OTHER in self.route_parts else f"/{whole.lstrip('/')}"
-        return scopes.starlette_route(self.scope, self.root_path) or OTHER
-
     def route_matched(self, depth: int, template: str) -> None:
         """A route matched at this depth of nested routers: the last match wins, deeper ones are void."""
-        self.route_parts[depth:] = [template]
+        self.route_parts = (*self.route_parts[:depth], template)
 
     def router_left(self, depth: int) -> None:
         """The router at this depth found no application: what matched in it is void."""
-        del self.route_parts[depth:]
+        self.route_parts = self.route_parts[:depth]
+
+    @property
+    def ids(self) -> Cleared:
+        """Every id of this connection, its own among them."""
+        if self._ids is None:
+            own = self._found.get(semconv.CONNECTION_ID) or str(self.recorder.new_id())
+            self._found = self._ids = self.recorder.policy.known(self._found, {semconv.CONNECTION_ID: own})
+        return self._ids
+
+    @property
+    def user_id(self) -> Value | None:
+        """The user's id, if it is known and may leave."""
+        return self._found.get(semconv.USER_ID)
 
     def set_role(self, role: str) -> None:
         """The application says what the user's role is now."""
@@ -189,30 +203,27 @@ class Connection:
 
     def set_ids(self, ids: dict[Attribute, object]) -> None:
         """The application says what the connection is about."""
-        self.ids = self.recorder.policy.known(self.ids, self.recorder.policy.clear("logs", ids))
-        self._described = self._by_key = None
+        self._found = self.recorder.policy.known(self._found, self.recorder.policy.clear("logs", ids))
+        self._ids = self._described = self._by_key = None
 
-    def described(self) -> dict[Attribute, object]:
-        """What every span of this connection says."""
-        return {
-            **self.ids,
-            semconv.ROLE: self.role,
-            semconv.SCOPE_TYPE: self.scope_type,
-            semconv.TRANSPORT: self.transport,
-            semconv.ROUTE: self.route if self.route != OTHER else None,
-            semconv.CONSUMER: self.consumer,
-        }
-
-    def described_cleared(self) -> Cleared:
-        """The same, cleared: once for as long as it stays the same."""
+    def described(self) -> Cleared:
+        """What every span of this connection says: cleared once for as long as it stays the same."""
         if self._described is None:
-            self._described = self.recorder.policy.clear("traces", self.described())
+            raw: dict[Attribute, object] = {
+                **self.ids,
+                semconv.ROLE: self.role,
+                semconv.SCOPE_TYPE: self.scope_type,
+                semconv.TRANSPORT: self.transport,
+                semconv.ROUTE: self.route if self.route != OTHER else None,
+                semconv.CONSUMER: self.consumer,
+            }
+            self._described = self.recorder.policy.clear("traces", raw)
         return self._described
 
     def described_by_key(self) -> dict[str, Value]:
         """The same, as a span carries it."""
         if self._by_key is None:
-            self._by_key = by_key(self.described_cleared())
+            self._by_key = by_key(self.described())
         return self._by_key
 
     def exported_ids(self) -> Iterable[tuple[str, str]]:
@@ -225,9 +236,9 @@ class Connection:
         kind = message.get("type")
         if kind == "websocket.receive":
             self.received_at = now = self.clock()
-            self.received_size = size = size_of(message)
-            was_queued = now - asked_at < BACKLOG_SECONDS
-            self.tally.received(size, was_queued)
+            text = message.get("text")
+            self.received_size = size = len(text) if text is not None and text.isascii() else size_of(message)
+            self.tally.received(self.cells, size, now - asked_at < BACKLOG_SECONDS)
             if self.recorder.by_api:
                 self.recorder.by_api_observe(semconv.MESSAGE_SIZE, (self.transport, "receive"), size)
         elif kind == "websocket.disconnect":
@@ -242,7 +253,7 @@ class Connection:
             self._closed(code, initiator)
 
     # --- to the client ----------------------------------------------------------------------------------
-    def sending(self, message: Message) -> float:
+    def sending(self) -> float:
         """A message is about to be sent; returns the moment, to be handed to ``sent``."""
         now = self.clock()
         self._pending.append(now)
@@ -254,22 +265,21 @@ class Connection:
         self._pending.remove(started_at)
         kind = message.get("type")
         if kind == "websocket.send":
-            error: str | None = None
-            if exc is not None:
-                error = type(exc).__name__
-            elif self.state is _ENDED:
-                error = "SendAfterClose"
+            failed = exc is not None or self.state is _ENDED
             self.sends += 1
             if seconds > self.longest_send:
                 self.longest_send = seconds
-            self.last_send_bad = error is not None or seconds > STALLED_SECONDS
-            size = size_of(message)
-            self.tally.sent(size, seconds, error is not None)
-            if self.recorder.tells_sends:
-                self.recorder.message_sent(self, size, seconds, error)
-            if exc is None:
-                return
-        if exc is not None:
+            self.last_send_bad = failed or seconds > STALLED_SECONDS
+            text = message.get("text")
+            size = len(text) if text is not None and text.isascii() else size_of(message)
+            self.tally.sent(self.cells, size, seconds, failed)
+            recorder = self.recorder
+            if recorder.tells_sends:
+                error = None if not failed else "SendAfterClose" if exc is None else type(exc).__name__
+                recorder.message_sent(self, size, seconds, error)
+            if exc is not None:
+                self.send_failed = exc
+        elif exc is not None:
             self.send_failed = exc
         elif kind == "websocket.accept":
             self._accepted(message.get("subprotocol"))
@@ -282,10 +292,12 @@ class Connection:
         if self.state is not State.CONNECTING:
             return
         self.identify()
-        self.subprotocol = subprotocol
-        self.connected_role = self.role
+        label = "" if subprotocol is None else self.recorder.policy.label(semconv.SUBPROTOCOL, subprotocol)
+        self.accepted_by = self.tally
+        self.opened_as = (self.role_label, self.scope_type, label)
         self.accepted_at = self.last_heartbeat = self.recorder.clock()
         self.state = State.OPEN
+        self.active_role = self.role_label
         self.recorder.connection_accepted(self)
 
     def _close_sent(self, code: int, reason: object) -> None:
@@ -314,16 +326,8 @@ class Connection:
         self.finish(None if lost else type(exc).__name__)
 
     def is_gone(self, exc: BaseException) -> bool:
-        """Whether the exception only says that the client is gone: ASGI raises ``OSError`` from such a send.
-
-        Frameworks wrap it (Starlette: ``WebSocketDisconnect``), so its context counts too.
-        """
-        failed = self.send_failed
-        if not isinstance(failed, OSError):
-            return False
-        if isinstance(exc, BaseExceptionGroup):
-            return all(self.is_gone(one) for one in exc.exceptions)
-        return exc is failed or exc.__cause__ is failed or exc.__context__ is failed
+        """Whether the exception only says that the client is gone: ASGI raises ``OSError`` from such a send."""
+        return isinstance(self.send_failed, OSError) and stems_from(exc, self.send_failed)
 
     def cancelled(self) -> None:
         """The server cancelled the application; it keeps the close code, if any, to itself."""
@@ -347,7 +351,7 @@ class Connection:
         if self.scope is not None:
             self.recorder.attempts -= 1
         self.scope = None
-        self._told = self.send_failed = None
+        self.told = self.send_failed = None
 
     def _rejected(self, reason: str, code: int | None, error_type: str | None = None) -> None:
         if self.route == OTHER:
@@ -372,9 +376,9 @@ class Connection:
         again: bool = False,
     ) -> None:
         """Tell an error once, however often it passes by on its way out; ``again`` where the application says so."""
-        if exc is self._told and not again:
+        if exc is self.told and not again:
             return
-        self._told = exc
+        self.told = exc
         self.recorder.error_raised(
             self,
             type(exc).__name__,
@@ -386,10 +390,6 @@ class Connection:
     def heartbeat_seen(self) -> None:
         """The client's declared heartbeat arrived."""
         self.last_heartbeat = self.recorder.clock()
-
-    def forget_error(self) -> None:
-        """The handler went on: the exception, and with it the frames that it holds, is not ours to keep."""
-        self._told = None
 
     def is_healthy(self, now: float) -> bool:
         """No bad or stalled send, the last handler did not raise, no two heartbeats missed."""

@@ -48,7 +48,9 @@ def random_uuid() -> str:
 class Identified(Protocol):
     """Whatever an event is about, as far as its ids go."""
 
-    ids: Cleared
+    @property
+    def ids(self) -> Cleared:
+        """Cleared ids."""
 
 
 class Fanout:
@@ -89,7 +91,8 @@ class Fanout:
         self.attempts = 0
         self._consumers: dict[type, str] = {}
         self.on_close: list[Callable[[], None]] = []
-        self._tallies: dict[tuple[str, str], Tally] = {}
+        self._by_door: dict[tuple[str, str], Tally] = {}
+        self._tallies: dict[tuple[tuple[str, ...], str | None, str], Tally] = {}
         self.writers: tuple[EventWriter, ...] = (Events(logger_provider, VERSION),)
         if settings.json_log:
             self.writers += (JsonLines(settings.json_log),)
@@ -129,7 +132,15 @@ class Fanout:
 
     def is_heard(self) -> bool:
         """Whether any event writer would hand an event on."""
-        return any(writer.is_wanted() for writer in self.writers)
+        # A generator costs more than its answer, and this is asked at every connection.
+        for writer in self.writers:  # noqa: SIM110
+            if writer.is_wanted():
+                return True
+        return False
+
+    def is_traced(self) -> bool:
+        """Whether spans, or at least their ids in event records, go anywhere."""
+        return self.spans.maker.is_taken() or self.is_heard()
 
     def consumer_met(self, consumer: type) -> str:
         """A consumer's class handles a connection: its message types are declared, its name is handed back."""
@@ -141,11 +152,19 @@ class Fanout:
             name = self._consumers[consumer] = consumer.__name__
         return name
 
-    def tally(self, door: tuple[str, str]) -> Tally:
-        """The busy series of one route on one transport."""
-        tally = self._tallies.get(door)
+    def tally(self, parts: tuple[str, ...], route: str | None, transport: str) -> Tally:
+        """The busy series of one route on one transport; the route as its routers' parts, or whole."""
+        tally = self._tallies.get((parts, route, transport))
         if tally is None:
-            tally = self._tallies[door] = Tally(self.ledger, door)
+            if route is None:
+                whole = "".join(parts)
+                route = semconv.OTHER if semconv.OTHER in parts else f"/{whole.lstrip('/')}"
+            label = self.policy.label(semconv.ROUTE, route)
+            tally = self._by_door.get((label, transport)) or Tally(self.ledger, (label, transport))
+            self._by_door[tally.door] = tally
+            if label != semconv.OTHER or route == semconv.OTHER:
+                # A route that found no room is asked for anew, and counted, each time.
+                self._tallies[parts, None if parts else route, transport] = tally
         return tally
 
     # --- reading ----------------------------------------------------------------------------------------

@@ -35,22 +35,9 @@ class Handling:
     """One handler at work: its span is current, its time is taken, its outcome is told when it ends."""
 
     __slots__ = (
-        "_connection",
-        "_error_type",
-        "_follows",
-        "_previous",
-        "_started_at",
-        "_token",
-        "handler",
-        "is_over",
-        "kind",
-        "message_type",
-        "outermost",
-        "span",
-        "status",
-    )
-
-    is_over: bool
+        "_connection", "_error_type", "_previous", "_started_at", "_token", "follows", "handler", "is_over", "kind",
+        "message_type", "outermost", "span", "status",
+    )  # fmt: skip
 
     def __init__(
         self, connection: Connection, kind: str, handler: str | None, outermost: bool, message_type: str = UNKNOWN
@@ -58,28 +45,33 @@ class Handling:
         self._connection = connection
         self.kind = kind
         self.handler = handler
-        self.outermost = outermost
-        self.status = "success"
         self.message_type = message_type
-        self._error_type: str | None = None
-        before = working.get()
-        # A message after another in one context: the connect span was put aside there for good.
-        self._follows = before is not None and before._connection is connection and before.kind != "websocket.connect"
-        self._previous = None if before is None or before.is_over else before
-        self._token: Token[Any] | None = None
+        self.status = "success"
+        # `follows`: a message after another in one context; the connect span was put aside there for good.
+        self.is_over = self.follows = False
         self.span: Any = None
-        self.is_over = False
+        self._error_type: str | None = None
+        self._previous: Handling | None = None
+        self._token: Token[Any] | None = None
+        before = working.get()
+        if before is not None and before._connection is connection:
+            if not before.is_over:
+                # A dispatch inside a dispatch is the application calling itself, not another message.
+                self._previous = before
+                outermost = False
+            self.follows = before.kind != "websocket.connect"
+        self.outermost = outermost
         working.set(self)
         if kind == "websocket.receive":
             spans = connection.recorder.spans
             if outermost:
-                if spans.has_messages:
-                    connection.last_message_span = self.span = spans.message(
-                        connection.connect_span, connection.connect_links
-                    )
                 connection.sends = 0
                 connection.longest_send = 0.0
-            else:
+                if spans.has_messages and connection.is_traced:
+                    connection.last_message_span = self.span = spans.message(
+                        connection.connect_span, connection.connect_links, connection.resting
+                    )
+            elif connection.is_traced:
                 self.span = spans.inner(connection.last_message_span, connection.connect_span)
         elif kind == "websocket.disconnect" and outermost:
             self.span = connection.disconnect_span
@@ -87,16 +79,19 @@ class Handling:
 
     def attach(self) -> None:
         """Make the handler's span current in this coroutine; after connect, without one, nothing is."""
-        if self.kind != "websocket.connect" and not self._follows:
+        if self.kind != "websocket.connect" and not self.follows and self._connection.connect_links:
             # Not undone: in the coroutine that runs the application the connect span must not come back.
-            span_tools.attach(None)
-        if self.span is not None:
+            span_tools.attach(self._connection.resting)
+        if self.span is not None and self.span is not self._connection.resting:
             self._token = span_tools.attach(self.span)
 
     def note_type(self, name: object) -> None:
         """The message calls itself ``name``: kept if it is declared, else it is ``unknown``."""
         policy = self._connection.recorder.policy
-        self.message_type = str(name) if policy.is_declared(semconv.MESSAGE_TYPE, name) else UNKNOWN
+        if type(name) is str and name in policy.message_types:
+            self.message_type = name
+        else:
+            self.message_type = str(name) if policy.is_declared(semconv.MESSAGE_TYPE, name) else UNKNOWN
         beat = policy.heartbeat
         if beat is not None and self.message_type == beat[0]:
             self._connection.heartbeat_seen()
@@ -112,19 +107,20 @@ class Handling:
         seconds = connection.clock() - self._started_at
         try:
             if exc is None:
-                connection.forget_error()
+                # The exception, and with it the frames that it holds, is not ours to keep.
+                connection.told = None
             else:
                 self._raised(exc)
+            if self.outermost:
+                connection.handler_failed = exc is not None
             if self.kind == "websocket.receive":
                 if self.outermost:
-                    connection.handler_failed = exc is not None
-                    self._message_ended(seconds)
+                    self._message_ended(connection, seconds)
                 if self.span is not None:
                     self._finish_span()
             elif self.outermost:
-                connection.handler_failed = exc is not None
-                connection.tally.busy(seconds)
-                if self.kind == "websocket.disconnect":
+                connection.tally.busy(connection.cells, seconds)
+                if connection.disconnect_span is not None and self.kind == "websocket.disconnect":
                     connection.recorder.disconnect_finished(connection, self._error_type)
         finally:
             self.is_over = True
@@ -141,23 +137,27 @@ class Handling:
         if isinstance(exc, Exception) and not connection.is_gone(exc):
             connection.tell_error(exc, self.handler)
 
-    def _message_ended(self, seconds: float) -> None:
-        connection = self._connection
-        recorder, span, status = connection.recorder, self.span, self.status
+    def _message_ended(self, connection: Connection, seconds: float) -> None:
+        recorder, status = connection.recorder, self.status
         waited = self._started_at - connection.received_at
-        bucket = connection.tally.handled(self.message_type, status, waited, seconds)
+        bucket = connection.tally.handled(connection.cells, self.message_type, status, waited, seconds)
         is_sampled = False
-        if span is not None:
-            ids = span.get_span_context()
+        if self.span is not None:
+            ids = self.span.get_span_context()
             is_sampled = ids.trace_flags.sampled
             if is_sampled:
                 recorder.ledger.exemplars[bucket] = (seconds, recorder.now_ns(), ids.trace_id, ids.span_id)
         if recorder.by_api:
             recorder.by_api_observe(semconv.MESSAGE_LATENCY, (*connection.door, self.message_type), seconds)
             recorder.by_api_observe(semconv.MESSAGE_WAIT, connection.door, waited)
-        if recorder.is_message_event(status, seconds, is_sampled):
+        if seconds > recorder.told_over or is_sampled or status != "success":
+            self._tell(seconds, is_sampled)
+
+    def _tell(self, seconds: float, is_sampled: bool) -> None:
+        connection = self._connection
+        if connection.recorder.is_message_event(self.status, seconds, is_sampled):
             size = connection.received_size
-            recorder.message_handled(connection, self.message_type, status, seconds, size, span)
+            connection.recorder.message_handled(connection, self.message_type, self.status, seconds, size, self.span)
 
     def _finish_span(self) -> None:
         connection, span = self._connection, self.span

@@ -53,3 +53,10 @@ def category_of(exc: BaseException) -> str:
     if isinstance(exc, ValueError) and type(exc).__name__ in {"JSONDecodeError", "UnicodeDecodeError"}:
         return "validation"
     return "system"
+
+
+def stems_from(exc: BaseException, failed: BaseException) -> bool:
+    """Whether ``exc`` is ``failed``, or was raised from it: frameworks wrap it (Starlette: ``WebSocketDisconnect``)."""
+    if isinstance(exc, BaseExceptionGroup):
+        return all(stems_from(one, failed) for one in exc.exceptions)
+    return exc is failed or exc.__cause__ is failed or exc.__context__ is failed

@@ -83,6 +83,8 @@ class Policy:
             TEMPLATE: set(),
             CLOSE_CODE: set(range(1000, 1016)),
         }
+        # The same set, for the busy path.
+        self.message_types = self._declared[MESSAGE_TYPE]
         self._seen: dict[Attribute, set[object]] = {
             REASON: set(),
             ERROR_TYPE: set(),
@@ -98,7 +100,8 @@ class Policy:
         other = Policy()
         other.ids.update(self.ids)
         other._by_key.update(self._by_key)
-        other._declared = {attribute: set(values) for attribute, values in self._declared.items()}
+        for attribute, values in self._declared.items():
+            other._declared[attribute].update(values)
         other.heartbeat = self.heartbeat
         return other
 

@@ -16,7 +16,8 @@ from otel_ws.faults import fault
 from otel_ws.health import WINDOW_SECONDS
 
 INTERVAL: Final = 1.0
-_beating: Final[weakref.WeakSet[asyncio.AbstractEventLoop]] = weakref.WeakSet()
+# References, because a plain set of them is looked up in C.
+_beating: Final[set[weakref.ref[asyncio.AbstractEventLoop]]] = set()
 
 
 def beat() -> None:
@@ -25,8 +26,9 @@ def beat() -> None:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return
-    if loop not in _beating:
-        _beating.add(loop)
+    if weakref.ref(loop) not in _beating:
+        _beating.difference_update([one for one in _beating if one() is None])
+        _beating.add(weakref.ref(loop))
         _arm(loop, loop.time())
 
 
@@ -38,7 +40,7 @@ def _arm(loop: asyncio.AbstractEventLoop, busy_at: float) -> None:
 def _tick(loop: asyncio.AbstractEventLoop, busy_at: float, due: float) -> None:
     active = recorder.active()
     if active is None:
-        _beating.discard(loop)
+        _beating.discard(weakref.ref(loop))
         return
     try:
         active.loop_lagged(max(0.0, loop.time() - due))
@@ -49,4 +51,4 @@ def _tick(loop: asyncio.AbstractEventLoop, busy_at: float, due: float) -> None:
     if loop.time() - busy_at <= WINDOW_SECONDS + 10:
         _arm(loop, busy_at)
     else:
-        _beating.discard(loop)
+        _beating.discard(weakref.ref(loop))

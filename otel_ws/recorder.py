@@ -42,7 +42,7 @@ class Recorder(Fanout):
         self._summary_at = self.clock() + SUMMARY_SECONDS
         self._broadcast_fails: dict[str, tuple[float, int]] = {}
         wanted = settings.message_events
-        self._told_over = {"all": -1.0, "slow": SLOW}.get(wanted, math.inf)
+        self.told_over = {"all": -1.0, "slow": SLOW}.get(wanted, math.inf)
         self._sampled_told = wanted == "sampled"
         self._errors_told = wanted != "off"
         self._judged_at = self.clock()
@@ -53,24 +53,21 @@ class Recorder(Fanout):
     def connection_accepted(self, connection: Connection) -> None:
         """The server took the application's accept."""
         setup = self.clock() - connection.opened_at
-        door = connection.door
         dual = False
-        user = connection.ids.get(semconv.USER_ID)
-        if isinstance(user, str):
-            connection.user_key, held, dual = self.live.user_opened(user, connection.transport)
+        user = connection.user_id
+        if user is not None:
+            connection.user_key, held, dual = self.live.user_opened(str(user), connection.transport)
             self.observe(semconv.USER_CONNECTIONS, (), held)
         self.live.opened(connection)
-        self.observe(semconv.CONNECTION_SETUP, (*door, "accepted"), setup)
-        subprotocol = self.policy.label(semconv.SUBPROTOCOL, connection.subprotocol)
-        connection.active = (*door, connection.role_label, connection.scope_type)
-        connection.connected_labels = (*connection.active, "connected", subprotocol)
-        self.ledger.add(semconv.CONNECTIONS, connection.connected_labels)
-        self.ledger.add(semconv.ACTIVE, connection.active)
+        subprotocol = connection.opened_as[2]
+        connection.tally.accepted(connection.cells, connection.opened_as, setup)
+        if self.by_api:
+            self.by_api_observe(semconv.CONNECTION_SETUP, (*connection.door, "accepted"), setup)
         if connection.connect_span.is_recording():
             own: dict[Attribute, Value] = {semconv.OUTCOME: "accepted"}
             if subprotocol:
                 own[semconv.SUBPROTOCOL] = subprotocol
-            attributes = self.policy.known(connection.described_cleared(), own)
+            attributes = self.policy.known(connection.described(), own)
             self.spans.finish(connection.connect_span, f"connect {connection.route}", attributes)
         if self.is_heard():
             about: dict[Attribute, object] = {
@@ -78,7 +75,7 @@ class Recorder(Fanout):
                 semconv.SCOPE_TYPE: connection.scope_type,
                 semconv.TRANSPORT: connection.transport,
                 semconv.ROUTE: connection.route,
-                semconv.SUBPROTOCOL: connection.subprotocol,
+                semconv.SUBPROTOCOL: subprotocol or None,
                 semconv.SETUP_DURATION: setup,
                 semconv.DUAL: dual,
             }
@@ -95,7 +92,7 @@ class Recorder(Fanout):
         self.ledger.add(semconv.REJECTIONS, labels)
         about: dict[Attribute, object] = {semconv.REASON: reason, semconv.CLOSE_CODE: close_code}
         own = self.policy.clear("traces", {**about, semconv.OUTCOME: "rejected", semconv.ERROR_TYPE: error_type})
-        attributes = self.policy.known(connection.described_cleared(), own)
+        attributes = self.policy.known(connection.described(), own)
         self.spans.finish(span, f"connect {connection.route}", attributes, error_type)
         self.event(semconv.WS_REJECT, connection, {**about, semconv.ROUTE: connection.route}, span)
 
@@ -105,25 +102,24 @@ class Recorder(Fanout):
         self.live.ended(connection)
         if connection.user_key is not None:
             self.live.user_ended(connection.user_key, connection.transport)
-        *labels, _, subprotocol = connection.connected_labels
-        self.ledger.add(semconv.CONNECTIONS, (*labels, "disconnected", subprotocol))
-        self.ledger.add(semconv.ACTIVE, connection.active, -1.0)
         code = self.policy.label(semconv.CLOSE_CODE, close_code)
-        self.observe(
-            semconv.CONNECTION_DURATION,
-            (connection.transport, connection.scope_type, code),
-            duration,
-        )
-        connection.disconnect_span = self.spans.disconnect(connection.connect_span)
+        connection.accepted_by.closed(connection.cells, connection.opened_as, connection.active_role, code, duration)
+        if self.by_api:
+            labels = (connection.transport, connection.opened_as[1], code)
+            self.by_api_observe(semconv.CONNECTION_DURATION, labels, duration)
+        if not connection.is_traced:
+            return
+        span = connection.disconnect_span = self.spans.disconnect(connection.connect_span)
         about: dict[Attribute, object] = {
             semconv.CLOSE_CODE: close_code,
             semconv.INITIATOR: initiator,
             semconv.DURATION: duration,
         }
-        connection.disconnect_about = about
+        if span.is_recording():
+            connection.end_told = self.policy.clear("traces", about)
         if self.is_heard():
-            told = {semconv.ROLE: connection.connected_role, **about}
-            self.event(semconv.WS_DISCONNECT, connection, told, connection.disconnect_span)
+            role = None if connection.role is None else connection.opened_as[0]
+            self.event(semconv.WS_DISCONNECT, connection, {semconv.ROLE: role, **about}, span)
 
     def disconnect_finished(self, connection: Connection, error_type: str | None) -> None:
         """The disconnect handler is done, or there is none."""
@@ -133,17 +129,16 @@ class Recorder(Fanout):
         if not span.is_recording():
             span.end()
             return
-        own = self.policy.clear("traces", {**connection.disconnect_about, semconv.ERROR_TYPE: error_type})
-        attributes = self.policy.known(connection.described_cleared(), own)
+        own = {**connection.end_told, **self.policy.clear("traces", {semconv.ERROR_TYPE: error_type})}
+        attributes = self.policy.known(connection.described(), own)
         self.spans.finish(span, f"disconnect {connection.route}", attributes, error_type)
 
     def role_changed(self, connection: Connection) -> None:
         """The application gave an open connection another role: the gauge moves."""
-        route, transport, before, scope_type = connection.active
-        if connection.role_label != before:
-            self.ledger.add(semconv.ACTIVE, connection.active, -1.0)
-            connection.active = (route, transport, connection.role_label, scope_type)
-            self.ledger.add(semconv.ACTIVE, connection.active)
+        before, role = connection.active_role, connection.role_label
+        if role != before:
+            connection.active_role = role
+            connection.accepted_by.moved(before, role, connection.opened_as[1])
 
     # --- messages: what a message costs is counted by its connection's tally; here is what else may be told ------
     def message_handled(
@@ -162,7 +157,7 @@ class Recorder(Fanout):
         """Whether a handled message becomes an event (``OTEL_WS_MESSAGE_EVENTS``)."""
         if status == "error":
             return self._errors_told
-        return seconds > self._told_over or (is_sampled and self._sampled_told)
+        return seconds > self.told_over or (is_sampled and self._sampled_told)
 
     def message_sent(self, connection: Connection, size: int, seconds: float, error_type: str | None) -> None:
         """The server took a message for the client, or refused it; called where ``tells_sends`` says so."""
@@ -176,10 +171,10 @@ class Recorder(Fanout):
         }
         wanted = self.settings.send_spans
         if wanted == "all" or (wanted == "slow" and seconds > SLOW):
-            raw = {**connection.described(), **about, semconv.ERROR_TYPE: error_type}
+            own = self.policy.clear("traces", {**about, semconv.ERROR_TYPE: error_type})
             end_ns = self.now_ns()
             start_ns = end_ns - int(seconds * 1e9)
-            attributes = self.policy.clear("traces", raw)
+            attributes = self.policy.known(connection.described(), own)
             self.spans.sent(f"send {connection.route}", start_ns, end_ns, attributes, error_type)
         if self.settings.delivery_events:
             self.event(semconv.WS_DELIVERY, connection, {**about, semconv.DURATION: seconds})

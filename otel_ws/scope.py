@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from otel_ws.settings import Settings
 from otel_ws.types import Scope
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 _CONVERTER = re.compile(r":[^}]*\}")
 
 
@@ -34,8 +36,11 @@ def role(scope: Scope, settings: Settings) -> object:
 def url_values(scope: Scope) -> Mapping[str, Any]:
     """The named parts of the URL: Channels' ``url_route``, else Starlette's ``path_params``."""
     route = scope.get("url_route")
-    found = route.get("kwargs") if isinstance(route, Mapping) else scope.get("path_params")
-    return found if isinstance(found, Mapping) else {}
+    if type(route) is dict:
+        found = route.get("kwargs")
+    else:
+        found = route.get("kwargs") if isinstance(route, Mapping) else scope.get("path_params")
+    return found if type(found) is dict or isinstance(found, Mapping) else _NOTHING
 
 
 def scope_type(values: Mapping[str, Any]) -> str:

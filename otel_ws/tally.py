@@ -1,18 +1,23 @@
 """The offsets of one route's busy series in the ledger, looked up once, so that a message costs only additions.
 
-It knows which cells a message touches, not when. Series that need a value of their own (a message type, a status)
-are looked up when the value first comes.
+It knows which cells a message touches, not when, nor in whose shard: the cells are the connection's, of the thread
+that runs its event loop. Series that need a value of their own (a message type, a status) are looked up when the
+value first comes.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import Final
+from typing import Final, TypeAlias
 
 from otel_ws.ledger import Ledger
 from otel_ws.semconv import (
+    ACTIVE,
     BACKLOGGED,
     BUSY_TIME,
+    CONNECTION_DURATION,
+    CONNECTION_SETUP,
+    CONNECTIONS,
     MESSAGE_LATENCY,
     MESSAGE_SIZE,
     MESSAGE_WAIT,
@@ -23,8 +28,16 @@ from otel_ws.semconv import (
 
 _SIZES: Final = MESSAGE_SIZE.bounds
 _SIZE_SUM: Final = len(_SIZES) + 1
+_SETUP_SUM: Final = len(CONNECTION_SETUP.bounds) + 1
+_DURATION_SUM: Final = len(CONNECTION_DURATION.bounds) + 1
+_SMALL: Final = _SIZES[0]
 _TIMES: Final = MESSAGE_LATENCY.bounds
 _TIME_SUM: Final = len(_TIMES) + 1
+# Most values are in the first bucket; one comparison is cheaper than a search.
+_SHORT: Final = _TIMES[0]
+Cells: TypeAlias = "memoryview[float]"
+# Role, scope type and subprotocol of a connection, as labels, at its accept.
+OpenedAs = tuple[str, str, str]
 assert MESSAGE_WAIT.bounds == SEND_DURATION.bounds == _TIMES
 
 
@@ -32,8 +45,8 @@ class Tally:
     """One route on one transport."""
 
     __slots__ = (
-        "_backlogged", "_busy", "_latency", "_ledger", "_messages", "_received", "_send", "_sent", "_sent_failed",
-        "_transmitted", "_wait", "door",
+        "_backlogged", "_busy", "_closed", "_ledger", "_opened", "_received", "_send", "_sent", "_sent_failed",
+        "_series", "_setup", "_transmitted", "_wait", "door",
     )  # fmt: skip
 
     def __init__(self, ledger: Ledger, door: tuple[str, str]) -> None:
@@ -47,48 +60,87 @@ class Tally:
         self._sent_failed = ledger.series(MESSAGES_SENT, (*door, "error"))
         self._backlogged = ledger.series(BACKLOGGED, door)
         self._busy = ledger.series(BUSY_TIME, door)
-        self._latency: dict[str, int] = {}
-        self._messages: dict[tuple[str, str], int] = {}
+        self._setup = ledger.series(CONNECTION_SETUP, (*door, "accepted"))
+        # The offsets that a connection moves when it opens, and when it closes.
+        self._opened: dict[OpenedAs, tuple[int, int]] = {}
+        self._closed: dict[tuple[OpenedAs, str, str], tuple[int, int, int]] = {}
+        # By message type and status: the offsets of the latency and of the count.
+        self._series: dict[tuple[str, str], tuple[int, int]] = {}
 
-    def received(self, size: int, was_queued: bool) -> None:
+    def accepted(self, cells: Cells, opened_as: OpenedAs, setup: float) -> None:
+        """A connection was accepted, ``setup`` seconds after it was asked for."""
+        series = self._opened.get(opened_as)
+        if series is None:
+            active = (*self.door, *opened_as[:2])
+            connected = self._ledger.series(CONNECTIONS, (*active, "connected", opened_as[2]))
+            series = self._opened[opened_as] = connected, self._ledger.series(ACTIVE, active)
+        cells[series[0]] += 1.0
+        cells[series[1]] += 1.0
+        cells[self._setup + bisect_left(CONNECTION_SETUP.bounds, setup)] += 1.0
+        cells[self._setup + _SETUP_SUM] += setup
+
+    def closed(self, cells: Cells, opened_as: OpenedAs, active_role: str, code: str, duration: float) -> None:
+        """It ended: counted as it was opened, gone from the gauge where its role has moved it since."""
+        _, scope_type, subprotocol = opened_as
+        series = self._closed.get((opened_as, active_role, code))
+        if series is None:
+            find = self._ledger.series
+            series = self._closed[opened_as, active_role, code] = (
+                find(CONNECTIONS, (*self.door, *opened_as[:2], "disconnected", subprotocol)),
+                find(ACTIVE, (*self.door, active_role, scope_type)),
+                find(CONNECTION_DURATION, (self.door[1], scope_type, code)),
+            )
+        disconnected, active, lasted = series
+        cells[disconnected] += 1.0
+        cells[active] -= 1.0
+        cells[lasted + bisect_left(CONNECTION_DURATION.bounds, duration)] += 1.0
+        cells[lasted + _DURATION_SUM] += duration
+
+    def moved(self, before: str, role: str, scope_type: str) -> None:
+        """An open connection has another role: the gauge moves."""
+        self._ledger.add(ACTIVE, (*self.door, before, scope_type), -1.0)
+        self._ledger.add(ACTIVE, (*self.door, role, scope_type))
+
+    def received(self, cells: Cells, size: int, was_queued: bool) -> None:
         """A client's message of ``size`` bytes was handed to us."""
-        cells = self._ledger.local.cells
-        cells[self._received + bisect_left(_SIZES, size)] += 1.0
-        cells[self._received + _SIZE_SUM] += size
+        offset = self._received
+        cells[offset if size <= _SMALL else offset + bisect_left(_SIZES, size)] += 1.0
+        cells[offset + _SIZE_SUM] += size
         if was_queued:
             cells[self._backlogged] += 1.0
 
-    def handled(self, message_type: str, status: str, waited: float, seconds: float) -> int:
-        """Its handler ended; returns the offset of the latency's series and bucket, for an exemplar."""
-        latency = self._latency.get(message_type)
-        if latency is None:
-            latency = self._latency[message_type] = self._ledger.series(MESSAGE_LATENCY, (*self.door, message_type))
-        message = self._messages.get((message_type, status))
-        if message is None:
-            labels = (*self.door, message_type, status)
-            message = self._messages[message_type, status] = self._ledger.series(MESSAGES, labels)
-        cells = self._ledger.local.cells
+    def handled(self, cells: Cells, message_type: str, status: str, waited: float, seconds: float) -> int:
+        """Its handler ended; returns the cell of the latency's bucket, for an exemplar."""
+        series = self._series.get((message_type, status))
+        if series is None:
+            labels = (*self.door, message_type)
+            latency = self._ledger.series(MESSAGE_LATENCY, labels)
+            series = latency, self._ledger.series(MESSAGES, (*labels, status))
+            self._series[message_type, status] = series
+        latency, message = series
         cells[message] += 1.0
-        bucket = latency + bisect_left(_TIMES, seconds)
+        bucket = latency if seconds <= _SHORT else latency + bisect_left(_TIMES, seconds)
         cells[bucket] += 1.0
         cells[latency + _TIME_SUM] += seconds
-        cells[self._wait + bisect_left(_TIMES, waited)] += 1.0
-        cells[self._wait + _TIME_SUM] += waited
+        wait = self._wait
+        cells[wait if waited <= _SHORT else wait + bisect_left(_TIMES, waited)] += 1.0
+        cells[wait + _TIME_SUM] += waited
         cells[self._busy] += seconds
         return bucket
 
-    def busy(self, seconds: float) -> None:
+    def busy(self, cells: Cells, seconds: float) -> None:
         """Another handler (connect, disconnect, one of the layer's messages) ended."""
-        self._ledger.local.cells[self._busy] += seconds
+        cells[self._busy] += seconds
 
-    def sent(self, size: int, seconds: float, failed: bool) -> None:
+    def sent(self, cells: Cells, size: int, seconds: float, failed: bool) -> None:
         """The server took a message of ``size`` bytes, or refused it."""
-        cells = self._ledger.local.cells
-        cells[self._send + bisect_left(_TIMES, seconds)] += 1.0
-        cells[self._send + _TIME_SUM] += seconds
+        send = self._send
+        cells[send if seconds <= _SHORT else send + bisect_left(_TIMES, seconds)] += 1.0
+        cells[send + _TIME_SUM] += seconds
         if failed:
             cells[self._sent_failed] += 1.0
         else:
             cells[self._sent] += 1.0
-            cells[self._transmitted + bisect_left(_SIZES, size)] += 1.0
-            cells[self._transmitted + _SIZE_SUM] += size
+            offset = self._transmitted
+            cells[offset if size <= _SMALL else offset + bisect_left(_SIZES, size)] += 1.0
+            cells[offset + _SIZE_SUM] += size

@@ -41,7 +41,7 @@ def inside(active: Recorder, accepted: bool = True, **scope: Any) -> Iterator[Co
     connection = Connection(active, {"type": "websocket", **scope})
     if accepted:
         message = {"type": "websocket.accept"}
-        connection.sent(message, connection.sending(message))
+        connection.sent(message, connection.sending())
     token = current.set(connection)
     try:
         yield connection
@@ -302,7 +302,7 @@ def test_an_authentication_failure_becomes_the_reason_of_the_rejection(seen: Tel
     """What was said before the connection is refused is why it was refused."""
     with inside(seen.recorder, accepted=False) as connection:
         otel_ws.record_auth_failure("JWT_EXPIRED")
-        connection.sent({"type": "websocket.close", "code": 4001}, connection.sending({"type": "websocket.close"}))
+        connection.sent({"type": "websocket.close", "code": 4001}, connection.sending())
 
     (event,) = seen.events("WS_REJECT")
     assert ("JWT_EXPIRED", 4001) == (event.attributes["ws.reason"], event.attributes["ws.close.code"])
@@ -466,7 +466,7 @@ def test_a_role_before_accept_is_the_connections(seen: Telemetry) -> None:
     """A role that is set before accept is the one that the connection counts under."""
     with inside(seen.recorder, accepted=False) as connection:
         otel_ws.set_role("admin")
-        connection.sent({"type": "websocket.accept"}, connection.sending({"type": "websocket.accept"}))
+        connection.sent({"type": "websocket.accept"}, connection.sending())
 
     assert 1 == seen.value("ws.connections", role="admin", status="connected")
 
@@ -715,7 +715,7 @@ def test_the_snapshot_sums_over_routes(seen: Telemetry) -> None:
         connection = Connection(seen.recorder, {"type": "websocket", "role": "player"})
         connection.route_matched(0, route)
         accept = {"type": "websocket.accept", "subprotocol": route.strip("/")}
-        connection.sent(accept, connection.sending(accept))
+        connection.sent(accept, connection.sending())
 
     snapshot = otel_ws.get_metrics_snapshot()
 

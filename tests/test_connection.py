@@ -160,7 +160,7 @@ class Conversation(RuleBasedStateMachine):
     @rule(message=SENDABLE)
     def begin_send(self, message: dict[str, Any]) -> None:
         """The application sends."""
-        self.pending.append((message, self.connection.sending(message)))
+        self.pending.append((message, self.connection.sending()))
 
     @precondition(lambda self: self.pending)
     @rule(which=st.integers(0, 9), error=st.one_of(st.none(), ERRORS))
@@ -230,7 +230,7 @@ class Conversation(RuleBasedStateMachine):
     )
     def complete(self, values: dict[str, object]) -> None:
         """A consumer is found."""
-        self.connection.complete({"url_route": {"kwargs": values}}, object())
+        self.connection.complete({"url_route": {"kwargs": values}}, object)
 
     @rule(seconds=st.sampled_from([0.001, 4.0, 5.0, 5.1, 21.0, 100.0]))
     def wait(self, seconds: float) -> None:
@@ -311,7 +311,7 @@ def connection(telemetry: Telemetry, no_faults: None) -> Connection:
 
 def deliver(connection: Connection, message: dict[str, Any], exc: BaseException | None = None) -> None:
     """Send a message that the server takes, or refuses, at once."""
-    connection.sent(message, connection.sending(message), exc)
+    connection.sent(message, connection.sending(), exc)
 
 
 def accept(connection: Connection) -> None:
@@ -354,7 +354,7 @@ class TestHealth:
             connection = Connection(telemetry.recorder, {})
             accept(connection)
             message = {"type": "websocket.send", "text": "x"}
-            started_at = connection.sending(message)
+            started_at = connection.sending()
 
             clock.now += seconds
             connection.sent(message, started_at)
@@ -366,7 +366,7 @@ class TestHealth:
         with testing.capture(injected={"clock": clock}) as telemetry:
             connection = Connection(telemetry.recorder, {})
             accept(connection)
-            connection.sending({"type": "websocket.send", "text": "x"})
+            connection.sending()
 
             before = connection.is_healthy(clock.now + 5.0)
             after = connection.is_healthy(clock.now + 5.1)
@@ -378,7 +378,7 @@ class TestHealth:
         with testing.capture(injected={"clock": clock}) as telemetry:
             connection = Connection(telemetry.recorder, {})
             accept(connection)
-            connection.sending({"type": "websocket.send", "text": "stalled"})
+            connection.sending()
 
             clock.now += 4.0
             deliver(connection, {"type": "websocket.send", "text": "quick"})
@@ -391,9 +391,9 @@ class TestHealth:
         with testing.capture(injected={"clock": clock}) as telemetry:
             connection = Connection(telemetry.recorder, {})
             accept(connection)
-            first = connection.sending({"type": "websocket.send", "text": "first"})
+            first = connection.sending()
             clock.now += 4.0
-            connection.sending({"type": "websocket.send", "text": "second"})
+            connection.sending()
             connection.sent({"type": "websocket.send", "text": "first"}, first)
 
             clock.now += 4.0

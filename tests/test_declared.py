@@ -178,7 +178,7 @@ async def _everything(telemetry: Telemetry, seen: Conversation) -> None:
         ballast.append(b"x" * 32_000_000)
         also = Connection(recorder, {"type": "http", "user": User()}, transport="sse")
         accept = {"type": "websocket.accept"}
-        also.sent(accept, also.sending(accept))
+        also.sent(accept, also.sending())
         seen.look(telemetry)
         also.cancelled()
 

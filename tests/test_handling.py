@@ -22,7 +22,7 @@ def connection(telemetry: Telemetry, no_faults: None) -> Connection:
     telemetry.recorder.policy.declare(semconv.MESSAGE_TYPE, ["subscribe"])
     connection = Connection(telemetry.recorder, {"type": "websocket", "headers": []})
     accept = {"type": "websocket.accept"}
-    connection.sent(accept, connection.sending(accept))
+    connection.sent(accept, connection.sending())
     connection.received(RECEIVED, 0.0)
     return connection
 
@@ -223,7 +223,7 @@ def test_sends_are_described_on_the_message_span(clock: Any) -> None:
         handling = Handling(connection, "websocket.receive", "receive", True)
         for seconds in (0.25, 0.5):
             reply = {"type": "websocket.send", "text": "x"}
-            started_at = connection.sending(reply)
+            started_at = connection.sending()
             clock.now += seconds
             connection.sent(reply, started_at)
 

@@ -63,7 +63,7 @@ def opened(telemetry: Telemetry, user: object = 7, transport: str = "websocket",
     connection = Connection(telemetry.recorder, scope, transport)
     connection.route_matched(0, ROUTE)
     accept = {"type": "websocket.accept"}
-    connection.sent(accept, connection.sending(accept))
+    connection.sent(accept, connection.sending())
     return connection
 
 
@@ -315,7 +315,7 @@ def test_time_in_handlers_adds_up() -> None:
 def send(connection: Connection, seconds: float, exc: BaseException | None = None) -> None:
     """Send five bytes to the client; the server takes so long."""
     message = {"type": "websocket.send", "text": "hello"}
-    started_at = connection.sending(message)
+    started_at = connection.sending()
     clock.now += seconds
     connection.sent(message, started_at, exc)
 
@@ -772,7 +772,7 @@ def everything(telemetry: Telemetry) -> None:
     active.policy.undeclared("logs")
     faults.fault("open", ValueError())
     opened(telemetry).disconnected(1000)
-    connection.sent({"type": "websocket.close"}, connection.sending({"type": "websocket.close"}))
+    connection.sent({"type": "websocket.close"}, connection.sending())
     Connection(active, {"type": "websocket"}).returned()
     opened(telemetry, match_id=3)
 

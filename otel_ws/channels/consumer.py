@@ -12,10 +12,10 @@ from typing import Any
 
 from channels.exceptions import StopConsumer
 
-from otel_ws.asgi import observe, running
+from otel_ws.asgi import opened, running
 from otel_ws.connection import Connection
 from otel_ws.faults import fault
-from otel_ws.handling import Handling, at_work
+from otel_ws.handling import Handling, working
 from otel_ws.policy import RAW_HANDLER
 from otel_ws.semconv import UNKNOWN
 from otel_ws.types import Message, Receive, Scope, Send
@@ -23,9 +23,7 @@ from otel_ws.types import Message, Receive, Scope, Send
 _ABSENT = object()
 # By its code a wrapper of ours is known, whatever it wraps.
 _codes: set[object] = set()
-_HANDLERS = {
-    kind: kind.replace(".", "_") for kind in ("websocket.connect", "websocket.receive", "websocket.disconnect")
-}
+_KINDS = ("websocket.connect", "websocket.receive", "websocket.disconnect")
 
 
 def observed_call(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
@@ -35,83 +33,64 @@ def observed_call(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
     async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:
         if scope.get("type") != "websocket":
             return await original(self, scope, receive, send)
-        if running() is not None:
-            return await _join(original, self, scope, receive, send)
-        return await observe(functools.partial(_join, original, self), scope, receive, send)
+        if (connection := running()) is not None:
+            before = _wrap(self, connection, scope)
+            try:
+                return await original(self, scope, receive, send)
+            finally:
+                _unwrap(self, before)
+        if (conversation := opened(scope, receive, send)) is None:
+            return await original(self, scope, receive, send)
+        with conversation:
+            return await call(self, scope, conversation.receive, conversation.send)
 
     return call
-
-
-async def _join(
-    original: Callable[..., Awaitable[Any]], consumer: Any, scope: Scope, receive: Receive, send: Send
-) -> Any:
-    connection = running()
-    if connection is None:
-        return await original(consumer, scope, receive, send)
-    before = _wrap(consumer, connection, scope)
-    try:
-        return await original(consumer, scope, receive, send)
-    finally:
-        # Without the wrapper the consumer and its dispatch no longer hold each other.
-        for name, value in before.items():
-            if value is _ABSENT:
-                vars(consumer).pop(name, None)
-            else:
-                setattr(consumer, name, value)
 
 
 def _wrap(consumer: Any, connection: Connection, scope: Scope) -> dict[str, Any]:
     """Wrap the instance's methods; returns what was there before."""
     before: dict[str, Any] = {}
     try:
-        if getattr(vars(consumer).get("dispatch"), "__code__", None) in _codes:
+        own = vars(consumer)
+        if "dispatch" in own and getattr(own["dispatch"], "__code__", None) in _codes:
             # Somebody keeps a wrapper of ours from an earlier start around the seam; once is enough.
             return before
-        for name, wrapper in _wrappers(consumer, connection, connection.complete(scope, consumer)).items():
-            before[name] = vars(consumer).get(name, _ABSENT)
-            setattr(consumer, name, wrapper)
+        kind: type = type(consumer)
+        handlers, has_json = _traits(kind)
+        outermost = connection.complete(scope, kind)
+        # A raw consumer's messages have no type of their own; its handler's name stands for one.
+        default = UNKNOWN if has_json else RAW_HANDLER
+        dispatch = _dispatch(consumer, connection, outermost, handlers, default)
+        before["dispatch"] = own.get("dispatch", _ABSENT)
+        consumer.dispatch = dispatch
+        if has_json:
+            receive_json = _receive_json(consumer.receive_json, connection)
+            before["receive_json"] = own.get("receive_json", _ABSENT)
+            consumer.receive_json = receive_json
     except Exception as exc:
         fault("consumer", exc)
     return before
 
 
-def _wrappers(consumer: Any, connection: Connection, outermost: bool) -> dict[str, Any]:
-    wrappers: dict[str, Any] = {"dispatch": _dispatch(consumer, connection, outermost)}
-    if callable(getattr(consumer, "receive_json", None)):
-        wrappers["receive_json"] = _receive_json(consumer.receive_json, connection)
-    _codes.add(wrappers["dispatch"].__code__)
-    return wrappers
+def _unwrap(consumer: Any, before: dict[str, Any]) -> None:
+    # Without the wrapper the consumer and its dispatch no longer hold each other.
+    own = vars(consumer)
+    for name, value in before.items():
+        if value is _ABSENT:
+            own.pop(name, None)
+        else:
+            own[name] = value
 
 
-def _dispatch(consumer: Any, connection: Connection, outermost: bool) -> Callable[[Message], Awaitable[Any]]:
-    inner = consumer.dispatch
-    # A raw consumer's messages have no type of their own; its handler's name stands for one.
-    default = UNKNOWN if callable(getattr(consumer, "receive_json", None)) else RAW_HANDLER
-    handlers = {kind: name for kind, name in _HANDLERS.items() if hasattr(consumer, name)}
-
-    async def dispatch(message: Message) -> Any:
-        handling: Handling | None = None
-        try:
-            kind = message["type"]
-            # A dispatch inside a dispatch is the application calling itself, not another message.
-            first = outermost and at_work() is None
-            name = handlers.get(kind) or _handler(consumer, kind)
-            handling = Handling(connection, kind, name, first, default)
-            handling.attach()
-        except Exception as exc:
-            fault("dispatch", exc)
-        try:
-            result = await inner(message)
-        except StopConsumer:
-            _ended(handling, None)
-            raise
-        except BaseException as exc:
-            _ended(handling, exc)
-            raise
-        _ended(handling, None)
-        return result
-
-    return dispatch
+@functools.lru_cache(256)
+def _traits(consumer: type) -> tuple[dict[object, str], bool]:
+    """Of a consumer's class: the method for each type of message met so far, and whether messages are JSON."""
+    handlers: dict[object, str] = {}
+    for kind in _KINDS:
+        name = _handler(consumer, kind)
+        if name is not None:
+            handlers[kind] = name
+    return handlers, callable(getattr(consumer, "receive_json", None))
 
 
 def _handler(consumer: Any, kind: object) -> str | None:
@@ -119,10 +98,40 @@ def _handler(consumer: Any, kind: object) -> str | None:
     return name if hasattr(consumer, name) else None
 
 
-def _ended(handling: Handling | None, exc: BaseException | None) -> None:
-    try:
+def _dispatch(
+    consumer: Any, connection: Connection, outermost: bool, handlers: dict[object, str], default: str
+) -> Callable[[Message], Awaitable[Any]]:
+    inner = consumer.dispatch
+
+    async def dispatch(message: Message) -> Any:
+        handling: Handling | None = None
+        try:
+            kind = message["type"]
+            name = handlers.get(kind)
+            if name is None and (name := _handler(consumer, kind)) is not None:
+                handlers[kind] = name
+            handling = Handling(connection, kind, name, outermost, default)
+            if handling.span is not None or not handling.follows:
+                handling.attach()
+        except Exception as exc:
+            fault("dispatch", exc)
+        try:
+            result = await inner(message)
+        except BaseException as exc:
+            if handling is not None:
+                _ended(handling, None if isinstance(exc, StopConsumer) else exc)
+            raise
         if handling is not None:
-            handling.end(exc)
+            _ended(handling, None)
+        return result
+
+    _codes.add(dispatch.__code__)
+    return dispatch
+
+
+def _ended(handling: Handling, exc: BaseException | None) -> None:
+    try:
+        handling.end(exc)
     except Exception as failure:
         fault("dispatch", failure)
 
@@ -131,14 +140,15 @@ def _receive_json(original: Callable[..., Any], connection: Connection) -> Calla
     key = connection.recorder.settings.message_type_key
 
     # A plain function that hands back the inner coroutine: it serves sync consumers too, and adds no frame.
-    def receive_json(*args: Any, **kwargs: Any) -> Any:
+    def receive_json(content: Any = _ABSENT, *args: Any, **kwargs: Any) -> Any:
         try:
-            content = args[0] if args else kwargs.get("content")
-            handling = at_work()
-            if handling is not None and isinstance(content, dict):
+            handling = working.get()
+            if handling is not None and not handling.is_over and isinstance(content, dict):
                 handling.note_type(content.get(key))
         except Exception as exc:
             fault("receive_json", exc)
-        return original(*args, **kwargs)
+        if content is _ABSENT:
+            return original(*args, **kwargs)
+        return original(content, *args, **kwargs) if args or kwargs else original(content)
 
     return receive_json

@@ -15,7 +15,7 @@ from typing import Any, Final
 from django.urls.exceptions import Resolver404
 from django.urls.resolvers import RoutePattern
 
-from otel_ws.asgi import observe, running
+from otel_ws.asgi import opened, running
 from otel_ws.connection import State, current
 from otel_ws.faults import fault
 from otel_ws.semconv import OTHER
@@ -33,7 +33,10 @@ def observed_protocols(original: Callable[..., Awaitable[Any]]) -> Callable[...,
     async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:
         if scope.get("type") != "websocket" or running() is not None:
             return await original(self, scope, receive, send)
-        return await observe(functools.partial(original, self), scope, receive, send)
+        if (conversation := opened(scope, receive, send)) is None:
+            return await original(self, scope, receive, send)
+        with conversation:
+            return await original(self, scope, conversation.receive, conversation.send)
 
     return call
 
@@ -45,43 +48,36 @@ def observed_urls(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
     async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:
         if scope.get("type") != "websocket":
             return await original(self, scope, receive, send)
-        if running() is not None:
-            return await _route(original, self, scope, receive, send)
-        return await observe(functools.partial(_route, original, self), scope, receive, send)
+        connection = running()
+        if connection is None:
+            if (conversation := opened(scope, receive, send)) is None:
+                return await original(self, scope, receive, send)
+            with conversation:
+                return await call(self, scope, conversation.receive, conversation.send)
+        outer = connection.routers
+        if not connection.plain or (outer and outer[-1] is self):
+            return await original(self, scope, receive, send)
+        connection.routers = (*outer, self)
+        _watch(self)
+        try:
+            return await original(self, scope, receive, send)
+        except Resolver404:
+            connection.router_left(max(len(outer) - 1, 0))
+            raise
+        except ValueError:
+            connection.unrouted = not outer and not connection.route_parts
+            raise
+        finally:
+            connection.routers = outer
 
     return call
-
-
-async def _route(
-    original: Callable[..., Awaitable[Any]],
-    router: Any,
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-) -> Any:
-    connection = running()
-    if connection is None or not connection.plain or router in connection.routers[-1:]:
-        return await original(router, scope, receive, send)
-    depth = len(connection.routers)
-    connection.routers.append(router)
-    _watch(router)
-    try:
-        return await original(router, scope, receive, send)
-    except Resolver404:
-        connection.router_left(max(depth - 1, 0))
-        raise
-    except ValueError:
-        connection.unrouted = depth == 0 and not connection.route_parts
-        raise
-    finally:
-        del connection.routers[depth:]
 
 
 def _watch(router: Any) -> None:
     try:
         for route in router.routes:
             pattern = route.pattern
-            if pattern not in _watched:
+            if type(pattern.match) is not _Match and pattern not in _watched:
                 before = vars(pattern).get("match")
                 pattern.match = _Match(pattern.match, before, template_of(pattern))
                 _watched.add(pattern)

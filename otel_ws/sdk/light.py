@@ -200,6 +200,10 @@ class LightSpans:
         self._is_blind = True
         self._on_ending: Callable[[Any], None] | None = None
 
+    def is_taken(self) -> bool:
+        """Whether any processor is registered."""
+        return bool(processors(self._parts.processor))
+
     def _look(self) -> tuple[SpanProcessor, ...]:
         """The processors now; what follows from them is worked out anew only after one was added."""
         current = processors(self._parts.processor)

@@ -64,9 +64,15 @@ class Spans:
         self.maker: SpanMaker = ApiSpans(self.tracer)
 
     # --- starting ---------------------------------------------------------------------------------------
-    def connect(self, headers: Headers) -> Span:
-        """Start the connect span; the handshake's ``traceparent`` is its parent, a link, or ignored."""
-        remote = _handshake(headers) if self._connect_context != "ignore" else None
+    def connect(self, headers: Headers, is_wanted: bool = True) -> Span:
+        """Start the connect span; the handshake's ``traceparent`` is its parent, a link, or ignored.
+
+        Where nobody takes spans (not ``is_wanted``), only a parent's ids are handed on.
+        """
+        remote = _handshake(headers) if headers and self._connect_context != "ignore" else None
+        if not is_wanted:
+            is_parent = remote is not None and self._connect_context == "parent"
+            return NonRecordingSpan(remote) if remote is not None and is_parent else INVALID_SPAN
         context = otel_context.get_current()
         links: list[Link] = []
         if remote is not None and self._connect_context == "parent":
@@ -75,10 +81,14 @@ class Spans:
             links.append(Link(remote))
         return self._start("connect", SpanKind.SERVER, context, links)
 
-    def message(self, connect: Span, links: list[Link] | None = None) -> Span | None:
+    def resting(self) -> Span | None:
+        """What stands for every message of one connection that is not kept: never exported, nor what runs under it."""
+        return _unsampled(None) if self._ratio < 1.0 and self._message_traces == "linked" else None
+
+    def message(self, connect: Span, links: list[Link] | None = None, resting: Span | None = None) -> Span | None:
         """Start the span of a client message, or ``None`` where message spans are off.
 
-        ``links`` are those of ``link_to(connect)``, for a caller that kept them.
+        ``links`` are those of ``link_to(connect)``, ``resting`` the span of ``resting()``, for a caller that kept them.
         """
         if self._message_traces == "off":
             return None
@@ -86,7 +96,7 @@ class Spans:
             parent = set_span_in_context(connect)
             return self._start("message", SpanKind.SERVER, parent, []) if self._kept() else _unsampled(connect)
         if not self._kept():
-            return _unsampled(None)
+            return resting or _unsampled(None)
         return self._start("message", SpanKind.SERVER, _rootless(), link_to(connect) if links is None else links)
 
     def inner(self, outer: Span | None, connect: Span) -> Span | None:
@@ -126,6 +136,9 @@ class Spans:
 class SpanMaker(Protocol):
     """How spans are made and ended: by the API, or by `sdk` where it knows a cheaper way."""
 
+    def is_taken(self) -> bool:
+        """Whether anybody takes spans now."""
+
     def start(
         self, name: str, kind: SpanKind, context: Context, links: list[Link], start_time: int | None = None
     ) -> Span:
@@ -142,6 +155,10 @@ class ApiSpans:
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
+
+    def is_taken(self) -> bool:
+        """The API does not tell."""
+        return True
 
     def start(
         self, name: str, kind: SpanKind, context: Context, links: list[Link], start_time: int | None = None
@@ -220,6 +237,8 @@ def _rootless() -> Context:
 
 def link_to(connect: Span) -> list[Link]:
     """The link from a later span to the connect span, made from ids alone."""
+    if connect is INVALID_SPAN:
+        return []
     ids = _ids_only(connect)
     return [Link(ids)] if ids.is_valid else []
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent.parent / "docs"
-UNITS = {"echo": 1500, "connect": 250, "group": 2500, "http": 20000, "memory": 500}
+UNITS = {"echo": 400, "connect": 80, "group": 600, "http": 20000, "memory": 500}
 KINDS = {
     "echo": "an echo: one message in, one out",
     "connect": "connect and disconnect",

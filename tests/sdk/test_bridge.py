@@ -421,7 +421,7 @@ class Process:
         connection.route_matched(0, ROUTE)
         self.clock.now += setup
         accept = {"type": "websocket.accept"}
-        connection.sent(accept, connection.sending(accept))
+        connection.sent(accept, connection.sending())
         self.book.note(semconv.CONNECTION_SETUP, setup, **DOOR, status="accepted")
         self.book.note(semconv.USER_CONNECTIONS, held)
         return connection
@@ -432,7 +432,7 @@ class Process:
         connection.route_matched(0, ROUTE)
         self.clock.now += setup
         close = {"type": "websocket.close", "code": 1008}
-        connection.sent(close, connection.sending(close))
+        connection.sent(close, connection.sending())
         connection.returned()
         self.book.note(semconv.CONNECTION_SETUP, setup, **DOOR, status="rejected")
 
@@ -459,7 +459,7 @@ class Process:
     def send(self, connection: Connection, text: str, seconds: float = 0.25, exc: Exception | None = None) -> None:
         """A message to the client, which the server took or refused."""
         message = {"type": "websocket.send", "text": text}
-        started_at = connection.sending(message)
+        started_at = connection.sending()
         self.clock.now += seconds
         connection.sent(message, started_at, exc)
         self.book.note(semconv.SEND_DURATION, seconds, **DOOR)

@@ -78,7 +78,7 @@ class Process:
     def _talk(self) -> None:
         connection = Connection(self.recorder, {"type": "websocket", "headers": []})
         accept = {"type": "websocket.accept"}
-        connection.sent(accept, connection.sending(accept))
+        connection.sent(accept, connection.sending())
         connection.received({"type": "websocket.receive", "text": "hello"}, 0.0)
         handling = Handling(connection, "websocket.receive", "receive", True)
         handling.attach()

@@ -224,7 +224,7 @@ class Stage:
                 act()
         self.clock.now += 0.25
         accept = {"type": "websocket.accept", "subprotocol": "json"}
-        connection.sent(accept, connection.sending(accept))
+        connection.sent(accept, connection.sending())
         span_tools.detach(token)
         return connection
 
@@ -252,7 +252,7 @@ class Stage:
     def send(self, connection: Connection, seconds: float = 0.25, exc: Exception | None = None) -> None:
         """A message to the client."""
         message = {"type": "websocket.send", "text": "pong"}
-        started_at = connection.sending(message)
+        started_at = connection.sending()
         self.clock.now += seconds
         connection.sent(message, started_at, exc)
 
@@ -281,7 +281,7 @@ class Stage:
         connection.route_matched(0, ROUTE)
         self.recorder.auth_failed(connection, "JWT_EXPIRED", 4401)
         close = {"type": "websocket.close", "code": 4401}
-        connection.sent(close, connection.sending(close))
+        connection.sent(close, connection.sending())
         connection.returned()
 
     def talk(self, *headers: tuple[bytes, bytes], act: Act | None = None) -> None:
