@@ -293,6 +293,8 @@ class Connection:
             return
         self.identify()
         label = "" if subprotocol is None else self.recorder.policy.label(semconv.SUBPROTOCOL, subprotocol)
+        # Nobody asks who it is again.
+        self._seen = ()
         self.accepted_by = self.tally
         self.opened_as = (self.role_label, self.scope_type, label)
         self.accepted_at = self.last_heartbeat = self.recorder.clock()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from channels.exceptions import StopConsumer
 
@@ -20,10 +20,8 @@ from otel_ws.policy import RAW_HANDLER
 from otel_ws.semconv import UNKNOWN
 from otel_ws.types import Message, Receive, Scope, Send
 
-_ABSENT = object()
-# By its code a wrapper of ours is known, whatever it wraps.
-_codes: set[object] = set()
-_KINDS = ("websocket.connect", "websocket.receive", "websocket.disconnect")
+_ABSENT: Final = object()
+_KINDS: Final = ("websocket.connect", "websocket.receive", "websocket.disconnect")
 
 
 def observed_call(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
@@ -34,11 +32,12 @@ def observed_call(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
         if scope.get("type") != "websocket":
             return await original(self, scope, receive, send)
         if (connection := running()) is not None:
-            before = _wrap(self, connection, scope)
+            watch = _watch(self, connection, scope)
             try:
                 return await original(self, scope, receive, send)
             finally:
-                _unwrap(self, before)
+                if watch is not None:
+                    watch.leave()
         if (conversation := opened(scope, receive, send)) is None:
             return await original(self, scope, receive, send)
         with conversation:
@@ -47,39 +46,17 @@ def observed_call(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
     return call
 
 
-def _wrap(consumer: Any, connection: Connection, scope: Scope) -> dict[str, Any]:
-    """Wrap the instance's methods; returns what was there before."""
-    before: dict[str, Any] = {}
+def _watch(consumer: Any, connection: Connection, scope: Scope) -> Watch | None:
     try:
         own = vars(consumer)
-        if "dispatch" in own and getattr(own["dispatch"], "__code__", None) in _codes:
+        if type(getattr(own.get("dispatch"), "__self__", None)) is Watch:
             # Somebody keeps a wrapper of ours from an earlier start around the seam; once is enough.
-            return before
+            return None
         kind: type = type(consumer)
-        handlers, has_json = _traits(kind)
-        outermost = connection.complete(scope, kind)
-        # A raw consumer's messages have no type of their own; its handler's name stands for one.
-        default = UNKNOWN if has_json else RAW_HANDLER
-        dispatch = _dispatch(consumer, connection, outermost, handlers, default)
-        before["dispatch"] = own.get("dispatch", _ABSENT)
-        consumer.dispatch = dispatch
-        if has_json:
-            receive_json = _receive_json(consumer.receive_json, connection)
-            before["receive_json"] = own.get("receive_json", _ABSENT)
-            consumer.receive_json = receive_json
+        return Watch(consumer, connection, connection.complete(scope, kind), *_traits(kind))
     except Exception as exc:
         fault("consumer", exc)
-    return before
-
-
-def _unwrap(consumer: Any, before: dict[str, Any]) -> None:
-    # Without the wrapper the consumer and its dispatch no longer hold each other.
-    own = vars(consumer)
-    for name, value in before.items():
-        if value is _ABSENT:
-            own.pop(name, None)
-        else:
-            own[name] = value
+        return None
 
 
 @functools.lru_cache(256)
@@ -98,25 +75,52 @@ def _handler(consumer: Any, kind: object) -> str | None:
     return name if hasattr(consumer, name) else None
 
 
-def _dispatch(
-    consumer: Any, connection: Connection, outermost: bool, handlers: dict[object, str], default: str
-) -> Callable[[Message], Awaitable[Any]]:
-    inner = consumer.dispatch
+class Watch:
+    """One consumer while it runs: what stands in for its ``dispatch``, and for its ``receive_json`` if it has one."""
 
-    async def dispatch(message: Message) -> Any:
+    __slots__ = ("_before", "_connection", "_consumer", "_default", "_dispatch", "_handlers", "_outermost", "_receive")
+
+    def __init__(
+        self, consumer: Any, connection: Connection, outermost: bool, handlers: dict[object, str], has_json: bool
+    ) -> None:
+        own = vars(consumer)
+        self._consumer = consumer
+        self._connection = connection
+        self._outermost = outermost
+        self._handlers = handlers
+        # A raw consumer's messages have no type of their own; its handler's name stands for one.
+        self._default = UNKNOWN if has_json else RAW_HANDLER
+        self._before = (own.get("dispatch", _ABSENT), own.get("receive_json", _ABSENT))
+        self._dispatch = consumer.dispatch
+        self._receive: Any = consumer.receive_json if has_json else None
+        consumer.dispatch = self.dispatch
+        if has_json:
+            consumer.receive_json = self.receive_json
+
+    def leave(self) -> None:
+        """Give the consumer its own methods back; without the wrappers the two no longer hold each other."""
+        own = vars(self._consumer)
+        for name, before in zip(("dispatch", "receive_json"), self._before, strict=True):
+            if before is not _ABSENT:
+                own[name] = before
+            else:
+                own.pop(name, None)
+
+    async def dispatch(self, message: Message) -> Any:
+        """The consumer's ``dispatch``, as one handler at work."""
         handling: Handling | None = None
         try:
             kind = message["type"]
-            name = handlers.get(kind)
-            if name is None and (name := _handler(consumer, kind)) is not None:
-                handlers[kind] = name
-            handling = Handling(connection, kind, name, outermost, default)
+            name = self._handlers.get(kind)
+            if name is None and (name := _handler(self._consumer, kind)) is not None:
+                self._handlers[kind] = name
+            handling = Handling(self._connection, kind, name, self._outermost, self._default)
             if handling.span is not None or not handling.follows:
                 handling.attach()
         except Exception as exc:
             fault("dispatch", exc)
         try:
-            result = await inner(message)
+            result = await self._dispatch(message)
         except BaseException as exc:
             if handling is not None:
                 _ended(handling, None if isinstance(exc, StopConsumer) else exc)
@@ -125,8 +129,21 @@ def _dispatch(
             _ended(handling, None)
         return result
 
-    _codes.add(dispatch.__code__)
-    return dispatch
+    def receive_json(self, content: Any = _ABSENT, *args: Any, **kwargs: Any) -> Any:
+        """The consumer's ``receive_json``, whose content names the message's type.
+
+        A plain function that hands back the inner coroutine: it serves sync consumers too, and adds no frame.
+        """
+        try:
+            handling = working.get()
+            if handling is not None and not handling.is_over and isinstance(content, dict):
+                handling.note_type(content.get(self._connection.recorder.settings.message_type_key))
+        except Exception as exc:
+            fault("receive_json", exc)
+        receive = self._receive
+        if content is _ABSENT:
+            return receive(*args, **kwargs)
+        return receive(content, *args, **kwargs) if args or kwargs else receive(content)
 
 
 def _ended(handling: Handling, exc: BaseException | None) -> None:
@@ -134,21 +151,3 @@ def _ended(handling: Handling, exc: BaseException | None) -> None:
         handling.end(exc)
     except Exception as failure:
         fault("dispatch", failure)
-
-
-def _receive_json(original: Callable[..., Any], connection: Connection) -> Callable[..., Any]:
-    key = connection.recorder.settings.message_type_key
-
-    # A plain function that hands back the inner coroutine: it serves sync consumers too, and adds no frame.
-    def receive_json(content: Any = _ABSENT, *args: Any, **kwargs: Any) -> Any:
-        try:
-            handling = working.get()
-            if handling is not None and not handling.is_over and isinstance(content, dict):
-                handling.note_type(content.get(key))
-        except Exception as exc:
-            fault("receive_json", exc)
-        if content is _ABSENT:
-            return original(*args, **kwargs)
-        return original(content, *args, **kwargs) if args or kwargs else original(content)
-
-    return receive_json

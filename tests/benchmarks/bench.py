@@ -1,33 +1,42 @@
 """What otel-ws costs: interleaved pairs of the same application, bare and instrumented, in one run.
 
 Two workers share a core and take turns, the order swapped each pair; the ratio of their CPU times is taken pair by
-pair, so that what else the machine does hits both sides. The A/A rows compare bare with bare: the noise floor.
+pair, so that what else the machine does hits both sides. The A/A rows compare bare with bare: the noise floor. For the
+server rows both are uvicorn on that core, and the client is on another.
 
-    python tests/benchmarks/bench.py [--pairs 21] [--only echo] [--json FILE] [--report]
+    python tests/benchmarks/bench.py [--pairs 61] [--only echo] [--json FILE] [--report]
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import platform
+import socket
 import statistics
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+from websockets.asyncio.client import connect
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent.parent / "docs"
-UNITS = {"echo": 400, "connect": 80, "group": 600, "http": 20000, "memory": 500}
+UNITS = {"echo": 400, "connect": 80, "group": 600, "http": 150, "memory": 500, "server": 1500}
+CLIENTS = 10
+MESSAGE = '{"type": "heartbeat", "sequence": 1234567, "at": 1}'
 KINDS = {
     "echo": "an echo: one message in, one out",
     "connect": "connect and disconnect",
     "group": "one delivery of a group message",
-    "http": "an HTTP request through the middleware",
+    "http": "an HTTP request to a Django view, through the middleware",
     "memory": "bytes added per idle connection",
+    "server": "an echo on a real uvicorn, ten clients",
 }
 
 
@@ -51,6 +60,8 @@ ROWS = (
     Row("group", "only", "metrics only", 1.06),
     Row("http", "metrics", "the middleware alone", 1.02),
     Row("memory", "only", "metrics only", 2500),
+    Row("server", "defaults", "the defaults", 1.30),
+    Row("server", "metrics", "metrics and lifecycle events", 1.08),
 )
 
 
@@ -72,13 +83,7 @@ class Worker:
     """A worker process on one core."""
 
     def __init__(self, mode: str, core: int) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "worker.py"), mode, str(core)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={key: value for key, value in os.environ.items() if not key.startswith("OTEL_")},
-        )
+        self.process = started(mode, str(core))
         self._answer()
 
     def _answer(self) -> str:
@@ -102,9 +107,72 @@ class Worker:
         self.process.wait(20)
 
 
+class Server:
+    """A uvicorn on one core; its clients are in this process, on another."""
+
+    def __init__(self, mode: str, core: int) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.process = started(mode, "serve", str(core), str(self.port))
+        os.sched_setaffinity(0, os.sched_getaffinity(0) - {core} or {core})
+        self.loop = asyncio.new_event_loop()
+        self.clients = self.loop.run_until_complete(self._connect())
+
+    async def _connect(self) -> list[Any]:
+        for _ in range(300):
+            try:
+                url = f"ws://127.0.0.1:{self.port}/ws/echo/7/"
+                return [await connect(url, ping_interval=None) for _ in range(CLIENTS)]
+            except OSError:
+                await asyncio.sleep(0.1)
+        raise SystemExit("uvicorn did not start; its error is above")
+
+    def run(self, kind: str) -> float:
+        """One slice: CPU seconds of the server's threads, as the kernel counts them."""
+        before = self._spent()
+        self.loop.run_until_complete(self._talk(UNITS[kind] // CLIENTS))
+        return self._spent() - before
+
+    async def _talk(self, count: int) -> None:
+        async def one(client: Any) -> None:
+            for _ in range(count):
+                await client.send(MESSAGE)
+                await client.recv()
+
+        await asyncio.gather(*(one(client) for client in self.clients))
+
+    def _spent(self) -> float:
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
+        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
+    def close(self) -> None:
+        """End it."""
+        for client in self.clients:
+            self.loop.run_until_complete(client.close())
+        self.process.kill()
+        self.process.wait(20)
+        self.loop.close()
+
+
+def started(*arguments: str) -> subprocess.Popen[str]:
+    """A worker process, without settings from the environment."""
+    return subprocess.Popen(
+        [sys.executable, str(HERE / "worker.py"), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={key: value for key, value in os.environ.items() if not key.startswith("OTEL_")},
+    )
+
+
 def measure(kind: str, mode: str, budget: float, count: int, core: int) -> Result:
     """Compare; the first pair warms up and is dropped."""
-    bare, other = Worker("bare", core), Worker(mode, core)
+    side = Server if kind == "server" else Worker
+    bare, other = side("bare", core), side(mode, core)
+    if kind == "memory":
+        # Bytes do not depend on what else the machine does.
+        count = 3
     pairs: list[tuple[float, float]] = []
     for turn in range(count + 1):
         first, second = (bare, other) if turn % 2 else (other, bare)
@@ -168,7 +236,7 @@ def plot(results: list[Result]) -> str:
 
 def report(results: list[Result]) -> None:
     """Write the page and the picture into ``docs``."""
-    packages = ("Django", "channels", "opentelemetry-sdk")
+    packages = ("Django", "channels", "opentelemetry-sdk", "uvicorn")
     about = ", ".join(f"{name} {version(name)}" for name in packages)
     (DOCS / "benchmarks.svg").write_text(plot(results), encoding="utf-8")
     (DOCS / "benchmarks.md").write_text(
@@ -192,7 +260,7 @@ The application does nothing but echo; with real handlers every ratio shrinks, t
 def main() -> int:
     """Run, print, and keep what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=21, help="how many pairs each row takes (21)")
+    parser.add_argument("--pairs", type=int, default=61, help="how many pairs each row takes (61)")
     parser.add_argument("--only", choices=KINDS, help="one kind of work")
     parser.add_argument("--core", type=int, default=0, help="the core that the workers share (0)")
     parser.add_argument("--json", type=Path, help="keep the results as data")

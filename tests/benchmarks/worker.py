@@ -1,7 +1,10 @@
 """One side of a comparison: a long-lived process that runs slices of work on demand and says what they cost.
 
-Reads lines ``WORK COUNT`` on standard input, answers with the CPU seconds of the whole process (exporter threads
-included). The application is the same on both sides; only the mode differs.
+    python worker.py MODE CORE               reads lines ``WORK COUNT``, answers with the CPU seconds of the process
+    python worker.py MODE count WORK COUNT   does so much, once, without what happens by the clock
+    python worker.py MODE serve CORE PORT    the application under uvicorn
+
+The application is the same in every mode; CPU seconds include the exporters' threads.
 """
 
 from __future__ import annotations
@@ -17,13 +20,15 @@ from typing import Any
 import django
 from django.conf import settings
 
-MODE = sys.argv[1]
-if len(sys.argv) > 2:
-    os.sched_setaffinity(0, {int(sys.argv[2])})
+MODE, *HOW = sys.argv[1:]
+if HOW and HOW[0] != "count":
+    os.sched_setaffinity(0, {int(HOW[1] if HOW[0] == "serve" else HOW[0])})
 
 settings.configure(
     SECRET_KEY="not-a-secret",
     ALLOWED_HOSTS=["*"],
+    ROOT_URLCONF=__name__,
+    MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
     CHANNEL_LAYERS={"default": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 10_000}}},
 )
 django.setup()
@@ -31,6 +36,8 @@ django.setup()
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.layers import get_channel_layer
 from channels.routing import ProtocolTypeRouter, URLRouter
+from django.core.asgi import get_asgi_application
+from django.http import HttpResponse
 from django.urls import path
 
 MESSAGE = '{"type": "heartbeat", "sequence": 1234567, "at": 1}'
@@ -56,11 +63,12 @@ class Member(AsyncJsonWebsocketConsumer):
         await self.send_json(event)
 
 
-async def plain(scope: Any, receive: Any, send: Any) -> None:
-    """An ordinary HTTP answer."""
-    await receive()
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"ok"})
+async def view(request: Any) -> HttpResponse:
+    """Answer with a word."""
+    return HttpResponse("ok")
+
+
+urlpatterns = [path("", view)]
 
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -70,7 +78,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "sampled": {"message_sample_ratio": 0.01, "message_events": "errors"},
     "spans": {"message_events": "errors"},
     "everything": {"message_events": "all"},
+    "slowed": {"message_traces": "off", "message_events": "errors"},
 }
+# A tenth of a bare echo, in turns of an empty loop.
+TENTH = 310
 
 
 def providers() -> None:
@@ -113,7 +124,7 @@ def application() -> Any:
     """The application, bare or as two lines make it."""
     bare = ProtocolTypeRouter(
         {
-            "http": plain,
+            "http": get_asgi_application(),
             "websocket": URLRouter(
                 [path("ws/echo/<int:match_id>/", Echo.as_asgi()), path("ws/group/", Member.as_asgi())]
             ),
@@ -125,7 +136,23 @@ def application() -> Any:
 
     providers()
     otel_ws.configure(**SETTINGS[MODE])
+    if MODE == "slowed":
+        slow_down()
     return otel_ws.WebSocketMiddleware(bare)
+
+
+def slow_down() -> None:
+    """Make each received message cost a tenth of a bare echo more."""
+    from otel_ws.connection import Connection
+
+    received = Connection.received
+
+    def slower(self: Any, message: Any, asked_at: float) -> None:
+        for _ in range(TENTH):
+            pass
+        received(self, message, asked_at)
+
+    Connection.received = slower  # type: ignore[method-assign]
 
 
 class Client:
@@ -180,16 +207,17 @@ class Work:
             await member.close()
 
     async def http(self, count: int) -> None:
-        """One unit: an HTTP request through the middleware."""
-
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request"}
+        """One unit: an HTTP request through the middleware, to a Django view."""
 
         async def send(message: Any) -> None:
             await asyncio.sleep(0)
 
+        scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
         for _ in range(count):
-            await self.app({"type": "http", "path": "/", "headers": []}, receive, send)
+            asked: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+            asked.put_nowait({"type": "http.request", "body": b""})
+            # What follows the request never comes: the client waits for its answer.
+            await self.app(scope.copy(), asked.get, send)
 
     async def memory(self, count: int) -> float:
         """Bytes per idle connection, as tracemalloc sees them."""
@@ -219,4 +247,30 @@ async def main() -> None:
         print(result if result is not None else time.process_time() - started, flush=True)
 
 
-asyncio.run(main())
+async def once(kind: str, count: int) -> None:
+    """So much work, for whoever counts the instructions: nothing by the clock, no garbage collection."""
+    work = Work()
+    if MODE != "bare":
+        from otel_ws import pulse
+
+        pulse.beat = lambda: None
+    gc.disable()
+    await getattr(work, kind)(50)
+    await getattr(work, kind)(count)
+
+
+def serve(port: int) -> None:
+    """Until a signal."""
+    import uvicorn
+
+    uvicorn.run(application(), host="127.0.0.1", port=port, log_level="critical", lifespan="off", ws_ping_interval=None)
+
+
+if HOW and HOW[0] == "count":
+    asyncio.run(once(HOW[1], int(HOW[2])))
+    # Not the end of the interpreter: what it does there is not the work.
+    os._exit(0)
+elif HOW and HOW[0] == "serve":
+    serve(int(HOW[2]))
+else:
+    asyncio.run(main())
