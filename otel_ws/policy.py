@@ -118,7 +118,7 @@ class Policy:
         form = {REASON: _CODE, TEMPLATE: _TEMPLATE, MESSAGE_TYPE: _MESSAGE_TYPE}.get(attribute, _CODE_NAME)
         wrong: list[object] = []
         for value in values:
-            exact = _exact(value)
+            exact = exact_value(value)
             if attribute is CLOSE_CODE:
                 fits = type(exact) is int and 1000 <= exact <= 4999
             else:
@@ -132,13 +132,33 @@ class Policy:
 
     def is_declared(self, attribute: Attribute, value: object) -> bool:
         """Whether the value is in the attribute's vocabulary."""
-        exact = _exact(value)
+        exact = exact_value(value)
         return type(exact) in (str, int) and exact in self._declared[attribute]
 
     def is_code(self, value: object) -> bool:
         """Whether the value has the form of a reason code."""
-        exact = _exact(value)
+        exact = exact_value(value)
         return type(exact) is str and _CODE.fullmatch(exact) is not None
+
+    def is_seen(self, attribute: Attribute, value: str) -> bool:
+        """Whether the value was let through before, within the cap on undeclared ones."""
+        return value in self._seen.get(attribute, ())
+
+    def has_key(self, key: str) -> bool:
+        """Whether a key is ours, or was declared."""
+        return key in self._by_key
+
+    def is_number(self, name: str) -> bool:
+        """Whether a metric of this name, or a numeric attribute, was declared."""
+        return False
+
+    def id(self, value: object) -> str | None:
+        """An id as it may leave."""
+        return clear_id(value)
+
+    def foreign(self, signal: str, key: str, value: object) -> Value | None:
+        """Clear one value that somebody else put under a key of ours, or a declared one."""
+        return self.value(signal, self._by_key[key], value)
 
     # --- clearing ---------------------------------------------------------------------------------------
     def clear(self, signal: str, raw: Mapping[Attribute, object]) -> Cleared:
@@ -181,7 +201,7 @@ class Policy:
 
     def code_name(self, signal: str, value: object) -> str:
         """A name in code-name form, or ``_OTHER``."""
-        exact = _exact(value)
+        exact = exact_value(value)
         if type(exact) is str and _CODE_NAME.fullmatch(exact):
             return exact
         self._remove(signal, Kind.CODE_NAME.value)
@@ -202,7 +222,7 @@ class Policy:
     def value(self, signal: str, attribute: Attribute, value: object) -> Value | None:
         """Clear one value by the attribute's kind; ``None`` means that nothing may leave."""
         kind = attribute.kind
-        exact = _exact(value)
+        exact = exact_value(value)
         fit: Value | None
         if kind is Kind.ID:
             fit = clear_id(value)
@@ -224,12 +244,12 @@ class Policy:
 
     def sent_close_code(self, code: object) -> None:
         """This process closed with ``code``: the application's own choice, so it may be a label."""
-        exact = _exact(code)
+        exact = exact_value(code)
         if type(exact) is int and 1000 <= exact <= 4999:
             self._known_or_room(CLOSE_CODE, exact)
 
     def _close_code(self, value: object) -> str:
-        code = _exact(value)
+        code = exact_value(value)
         known = type(code) is int and (code in self._declared[CLOSE_CODE] or code in self._seen[CLOSE_CODE])
         if not known:
             self._remove("metrics", Kind.CLOSE_CODE.value)
@@ -283,6 +303,11 @@ class Policy:
         """Count a value that came under a key which nobody declared."""
         self._remove(signal, "undeclared")
 
+    def removed(self, signal: str, kind: str, times: int = 1) -> None:
+        """Count what somebody else's telemetry lost; ``kind`` is a kind's value, ``undeclared`` or ``text``."""
+        with self._lock:
+            self._removed[signal, kind] += times
+
     def redactions(self) -> dict[tuple[str, str], int]:
         """What was removed or replaced so far, by signal and kind."""
         with self._lock:
@@ -294,7 +319,7 @@ def clear_resource(attributes: Mapping[str, object]) -> dict[str, str]:
     return {
         key: text
         for key, value in attributes.items()
-        if _RESOURCE_KEY.fullmatch(key) and type(text := _exact(value)) is str and _RESOURCE_VALUE.fullmatch(text)
+        if _RESOURCE_KEY.fullmatch(key) and type(text := exact_value(value)) is str and _RESOURCE_VALUE.fullmatch(text)
     }
 
 
@@ -302,7 +327,7 @@ def clear_id(value: object) -> str | None:
     """An id in its exported form: up to 19 digits, a UUID or a ULID; ``None`` for anything else."""
     if type(value) is uuid.UUID:
         return str(value)
-    exact = _exact(value)
+    exact = exact_value(value)
     if type(exact) is int:
         return str(exact) if 0 <= exact < 10**19 else None
     if type(exact) is str and (_DIGITS.fullmatch(exact) or _UUID.fullmatch(exact) or _ULID.fullmatch(exact)):
@@ -310,7 +335,7 @@ def clear_id(value: object) -> str | None:
     return None
 
 
-def _exact(value: object) -> object:
+def exact_value(value: object) -> object:
     """The plain value inside a subclass (an enum member, a marked string); ``None`` for anything not plain.
 
     By ``type``, never by ``isinstance``: a lazy object answers for its class by evaluating itself, and no method
