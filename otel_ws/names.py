@@ -1,119 +1,93 @@
-"""Names of code: whether a text names something that is loaded in this process, or the release of a package.
+"""Names of others' spans and routes: which are templates and operations, and which hold somebody's data.
 
-A form alone proves little, as half of all nicknames look like a name in code. So a name passes only where the thing
-that it names exists: a loaded module, what stands in it, an exception class. Nothing is imported, and no method of
-a stranger's is run. It refuses to know why somebody asks.
+A span's name leaves in a known form: a method and a known route, an operation of a database or broker, a task that is
+loaded here, a text that the application declared. What can be saved of another one is saved: `GET /users/7` is `GET`.
+It refuses to know what else the span carries beyond its cleared attributes.
 """
 
 from __future__ import annotations
 
-import re
-import sys
 import time
-from collections.abc import Callable
-from types import ModuleType
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Final
 
-LONGEST: Final = 200
-_PARTS: Final = 12
-_DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.(?:[A-Za-z_]\w*|<locals>))*", re.ASCII)
-# No leading zeros and few digits in a part: what is written so is neither a telephone number nor an address.
-_VERSION = re.compile(
-    r"(?:0|[1-9][0-9]{0,3})(?:\.(?:0|[1-9][0-9]{0,2})){0,2}(?:\.?(?:a|b|rc|dev|post)(?:0|[1-9][0-9]{0,2})){0,2}"
-)
-# What a class says of itself, past a metaclass that may say otherwise.
-_NAME = type.__dict__["__name__"].__get__
-_QUALIFIED = type.__dict__["__qualname__"].__get__
-_CONTENT = type.__dict__["__dict__"].__get__
+from otel_ws.faults import fault
+from otel_ws.loaded import Exceptions, Rarely, is_code
+from otel_ws.policy import Policy
+from otel_ws.semconv import OTHER, ROUTE, TEMPLATE
+from otel_ws.semconv.words import HTTP_METHODS, MESSAGING_OPERATIONS, REDIS_COMMANDS, SPAN_NAMES, SQL_VERBS
+
+ROUTES_LIMIT: Final = 10_000
+_DIRECTIONS: Final = ("http send", "http receive", "websocket send", "websocket receive")
+_TASKS: Final = ("run/", "apply_async/")
+_DATABASE: Final = ("db.system.name", "db.system")
 
 
-def is_version(text: str) -> bool:
-    """Whether the text has the form of a release, such as ``1.45.2`` or ``0.66b1``."""
-    return len(text) <= 32 and _VERSION.fullmatch(text) is not None
+class Names:
+    """What this process knows by name: its routes, its declared templates, its code."""
 
+    def __init__(self, policy: Policy, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.known_routes: list[Callable[[], Iterable[str]]] = []
+        self._policy = policy
+        self._exceptions = Exceptions(clock)
+        self._routes: set[str] = set()
+        self._rarely = Rarely(clock)
 
-def is_module(name: str) -> bool:
-    """Whether a module of this name is loaded."""
-    return len(name) <= LONGEST and name in sys.modules and _DOTTED.fullmatch(name) is not None
+    def is_loaded(self, text: str) -> bool:
+        """Whether the text names an exception class, or another thing in a module, that is loaded."""
+        return text in self._exceptions or is_code(text)
 
-
-def known_part(name: str) -> str:
-    """The longest part of a dotted name, from its beginning, that is a loaded module; empty if there is none."""
-    if len(name) > LONGEST:
-        return ""
-    parts = name.split(".", _PARTS)[:_PARTS]
-    while parts:
-        shorter = ".".join(parts)
-        if is_module(shorter):
-            return shorter
-        parts.pop()
-    return ""
-
-
-def is_code(name: str) -> bool:
-    """Whether the text is the dotted name of something in a loaded module: ``package.module.Class.method``."""
-    if len(name) > LONGEST or _DOTTED.fullmatch(name) is None:
-        return False
-    module = known_part(name)
-    if not module or module == name:
-        return bool(module) and "." in name
-    try:
-        found: object = sys.modules[module]
-        for part in name[len(module) + 1 :].split("."):
-            found = _content(found)[part]
-    except Exception:
-        return False
-    return True
-
-
-def _content(thing: object) -> dict[str, object]:
-    """What stands in a module or class, without asking it: a lazy module would load itself."""
-    if issubclass(type(thing), type):
-        return _CONTENT(thing)  # type: ignore[no-any-return]
-    if issubclass(type(thing), ModuleType):
-        return object.__getattribute__(thing, "__dict__")  # type: ignore[no-any-return]
-    raise KeyError
-
-
-class Exceptions:
-    """The names of all exception classes that are loaded, read anew when a name is not among them.
-
-    No more than a hundredth of the time goes into reading, whatever names are asked for.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._clock = clock
-        self._names: frozenset[str] = frozenset()
-        self._again_at = clock()
-
-    def __contains__(self, name: str) -> bool:
-        """Whether the name, or the qualified name, is that of a loaded exception class."""
-        if name in self._names:
+    def is_route(self, text: str) -> bool:
+        """Whether a router of this process knows the template, or the application declared it."""
+        if text in self._routes or self._policy.is_known(TEMPLATE, text) or self._policy.is_known(ROUTE, text):
             return True
-        if len(name) > LONGEST or _DOTTED.fullmatch(name) is None:
-            return False
-        now = self._clock()
-        if now < self._again_at:
-            return False
-        self._names = frozenset(_names())
-        after = self._clock()
-        self._again_at = after + 100 * (after - now)
-        return name in self._names
+        if self.known_routes:
+            self._rarely.do(self._ask)
+        return text in self._routes
 
+    def _ask(self) -> None:
+        for source in self.known_routes:
+            try:
+                found = {route for route in islice(source(), ROUTES_LIMIT) if type(route) is str}
+            except Exception as exc:
+                fault("names.routes", exc)
+                continue
+            if len(self._routes) < ROUTES_LIMIT:
+                self._routes |= found
 
-def _names() -> set[str]:
-    found: set[str] = set()
-    seen: set[int] = set()
-    waiting: list[type] = [BaseException]
-    while waiting:
-        one = waiting.pop()
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        name, qualified = _NAME(one), _QUALIFIED(one)
-        module = _content(one).get("__module__")
-        found.update((name, qualified))
-        if type(module) is str:
-            found.add(f"{module}.{qualified}")
-        waiting.extend(type.__subclasses__(one))
-    return {name for name in found if _DOTTED.fullmatch(name)}
+    def of_span(self, name: str, attributes: Mapping[str, object]) -> str:
+        """The name as it may leave; ``_OTHER`` where nothing of it may. ``attributes`` are already cleared."""
+        if name in SPAN_NAMES or name == OTHER or self._policy.is_known(TEMPLATE, name):
+            return name
+        words = name.split(" ")
+        first = words[0]
+        system = next((attributes[key] for key in _DATABASE if key in attributes), None)
+        if system is None and (first in HTTP_METHODS or first == "HTTP" or " ".join(words[-2:]) in _DIRECTIONS):
+            return self._of_http(words, attributes)
+        if all(word in REDIS_COMMANDS for word in words):
+            return name
+        if first.upper() in SQL_VERBS:
+            return first
+        if first in MESSAGING_OPERATIONS:
+            return name if first == name or self.is_route(name[len(first) + 1 :]) else first
+        for prefix in _TASKS:
+            if name.startswith(prefix):
+                return name if is_code(name[len(prefix) :]) or self.is_route(name[len(prefix) :]) else prefix + OTHER
+        if is_code(name):
+            return name
+        return system if type(system) is str else OTHER
+
+    def _of_http(self, words: list[str], attributes: Mapping[str, object]) -> str:
+        last = " ".join(words[-2:])
+        direction = [last] if last in _DIRECTIONS else []
+        words = words[: len(words) - 2 * len(direction)]
+        # Older instrumentations write `HTTP GET`, and `HTTP` alone for a method that they do not know.
+        method = words[: 2 if words[:1] == ["HTTP"] and words[1:2] and words[1] in HTTP_METHODS else 1]
+        if method and method[0] not in HTTP_METHODS and method[0] != "HTTP":
+            method = []
+        route = " ".join(words[len(method) :])
+        if not route or not self.is_route(route):
+            known = attributes.get(ROUTE.key)
+            route = known if type(known) is str and known != OTHER else ""
+        return " ".join([*method, *([route] if route else []), *direction]) or OTHER

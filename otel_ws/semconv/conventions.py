@@ -16,6 +16,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_ws.semconv.model import Kind
+from otel_ws.semconv.words import (
+    BROKERS,
+    DATABASES,
+    ERRORS,
+    HTTP_METHODS,
+    MESSAGING_OPERATIONS,
+    REDIS_COMMANDS,
+    SQL_VERBS,
+    STATES,
+    words,
+)
 
 INT64: Final = (-(2**63), 2**63 - 1)
 FINITE: Final = (-1.7976931348623157e308, 1.7976931348623157e308)
@@ -32,10 +43,6 @@ class Convention:
     form: re.Pattern[str] | None = None
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
 def _choice(words: Iterable[str]) -> Convention:
     return Convention(Kind.CHOICE, frozenset(words))
 
@@ -44,57 +51,8 @@ def _number(low: float, high: float) -> Convention:
     return Convention(Kind.NUMBER, low=low, high=high)
 
 
-# --- words ------------------------------------------------------------------------------------------------------
-HTTP_METHODS: Final = _words("GET HEAD POST PUT PATCH DELETE OPTIONS TRACE CONNECT QUERY")
-SQL_VERBS: Final = _words(
-    "ALTER ANALYZE ATTACH BEGIN CALL CLOSE CLUSTER COMMENT COMMIT COPY CREATE DEALLOCATE DECLARE DELETE DESCRIBE "
-    "DETACH DISCARD DO DROP END EXECUTE EXPLAIN FETCH GRANT INSERT KILL LISTEN LOAD LOCK MERGE MOVE NOTIFY "
-    "OPTIMIZE PRAGMA PREPARE REFRESH REINDEX RELEASE RENAME REPLACE RESET REVOKE ROLLBACK SAVEPOINT SELECT SET "
-    "SHOW START TABLE TRUNCATE UNLISTEN UNLOCK UPDATE UPSERT USE VACUUM VALUES WITH"
-)
-REDIS_COMMANDS: Final = _words(
-    "ACL APPEND ASKING AUTH BGREWRITEAOF BGSAVE BITCOUNT BITFIELD BITFIELD_RO BITOP BITPOS BLMOVE BLMPOP BLPOP "
-    "BRPOP BRPOPLPUSH BZMPOP BZPOPMAX BZPOPMIN CLIENT CLUSTER COMMAND CONFIG COPY DBSIZE DEBUG DECR DECRBY DEL "
-    "DISCARD DUMP ECHO EVAL EVALSHA EVALSHA_RO EVAL_RO EXEC EXISTS EXPIRE EXPIREAT EXPIRETIME FAILOVER FCALL "
-    "FCALL_RO FLUSHALL FLUSHDB FUNCTION GEOADD GEODIST GEOHASH GEOPOS GEORADIUS GEORADIUSBYMEMBER GEOSEARCH "
-    "GEOSEARCHSTORE GET GETBIT GETDEL GETEX GETRANGE GETSET HDEL HELLO HEXISTS HEXPIRE HGET HGETALL HGETDEL "
-    "HGETEX HINCRBY HINCRBYFLOAT HKEYS HLEN HMGET HMSET HPERSIST HPEXPIRE HPTTL HRANDFIELD HSCAN HSET HSETEX "
-    "HSETNX HSTRLEN HTTL HVALS INCR INCRBY INCRBYFLOAT INFO KEYS LASTSAVE LATENCY LCS LINDEX LINSERT LLEN LMOVE "
-    "LMPOP LOLWUT LPOP LPOS LPUSH LPUSHX LRANGE LREM LSET LTRIM MEMORY MGET MIGRATE MODULE MONITOR MOVE MSET "
-    "MSETNX MULTI OBJECT PERSIST PEXPIRE PEXPIREAT PEXPIRETIME PFADD PFCOUNT PFMERGE PING PSETEX PSUBSCRIBE PTTL "
-    "PUBLISH PUBSUB PUNSUBSCRIBE QUIT RANDOMKEY READONLY READWRITE RENAME RENAMENX REPLICAOF RESET RESTORE ROLE "
-    "RPOP RPOPLPUSH RPUSH RPUSHX SADD SAVE SCAN SCARD SCRIPT SDIFF SDIFFSTORE SELECT SET SETBIT SETEX SETNX "
-    "SETRANGE SHUTDOWN SINTER SINTERCARD SINTERSTORE SISMEMBER SLOWLOG SMEMBERS SMISMEMBER SMOVE SORT SORT_RO "
-    "SPOP SPUBLISH SRANDMEMBER SREM SSCAN SSUBSCRIBE STRLEN SUBSCRIBE SUNION SUNIONSTORE SUNSUBSCRIBE SWAPDB TIME "
-    "TOUCH TTL TYPE UNLINK UNSUBSCRIBE UNWATCH WAIT WAITAOF WATCH XACK XADD XAUTOCLAIM XCLAIM XDEL XGROUP XINFO "
-    "XLEN XPENDING XRANGE XREAD XREADGROUP XREVRANGE XTRIM ZADD ZCARD ZCOUNT ZDIFF ZDIFFSTORE ZINCRBY ZINTER "
-    "ZINTERCARD ZINTERSTORE ZLEXCOUNT ZMPOP ZMSCORE ZPOPMAX ZPOPMIN ZRANDMEMBER ZRANGE ZRANGEBYLEX ZRANGEBYSCORE "
-    "ZRANGESTORE ZRANK ZREM ZREMRANGEBYLEX ZREMRANGEBYRANK ZREMRANGEBYSCORE ZREVRANGE ZREVRANGEBYLEX "
-    "ZREVRANGEBYSCORE ZREVRANK ZSCAN ZSCORE ZUNION ZUNIONSTORE FT.SEARCH FT.CREATE FT.AGGREGATE FT.INFO JSON.GET "
-    "JSON.SET JSON.DEL JSON.MGET"
-)
-MESSAGING_OPERATIONS: Final = _words("ack consume create deliver nack poll process publish receive send settle")
-_DATABASES: Final = _words(
-    "aws.dynamodb cassandra clickhouse cockroachdb couchbase couchdb db2 dynamodb elasticsearch firebirdsql "
-    "h2database hbase hsqldb ibm.db2 influxdb instantdb mariadb memcached microsoft.sql_server mongodb mssql "
-    "mysql neo4j opensearch oracle oracle.db oracledb other_sql postgresql redis redshift snowflake sqlite "
-    "teradata trino valkey"
-)
-_BROKERS: Final = _words(
-    "activemq aws.sns aws_sqs celery django_channels eventgrid eventhubs gcp_pubsub jms kafka nats pulsar "
-    "rabbitmq redis rocketmq servicebus"
-)
-_STATES: Final = _words(
-    "ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN CLOSING NONE "
-    "idle user system irq nice iowait softirq steal interrupt guest used free cached buffers shared available "
-    "active inactive wired slab total"
-)
-_STATUS_CODES: Final = frozenset(str(code) for code in range(100, 600))
-# Words that instrumentations put under error.type where no exception was raised.
-_ERRORS: Final = _STATUS_CODES | _words("timeout queue_full already_shutdown cancelled rejected shutdown unknown")
-
-_SCHEME: Final = _choice(_words("http https ws wss"))
-_VERSION: Final = _choice(_words("0.9 1.0 1.1 1.2 1.3 2 2.0 3 3.0 HTTP/1.0 HTTP/1.1 HTTP/2 HTTP/2.0 HTTP/3 QUIC SPDY"))
+_SCHEME: Final = _choice(words("http https ws wss"))
+_VERSION: Final = _choice(words("0.9 1.0 1.1 1.2 1.3 2 2.0 3 3.0 HTTP/1.0 HTTP/1.1 HTTP/2 HTTP/2.0 HTTP/3 QUIC SPDY"))
 _METHOD: Final = _choice(HTTP_METHODS | {"HTTP"})
 _STATUS: Final = _number(100, 599)
 _PORT: Final = _number(0, 65535)
@@ -103,10 +61,10 @@ _SERVICE_PORT: Final = _number(0, 32767)
 _SIZE: Final = _number(0, 2**53)
 _COUNT: Final = _number(0, 2**31)
 _OPERATION: Final = _choice(SQL_VERBS | REDIS_COMMANDS | {verb.lower() for verb in SQL_VERBS})
-_TRUTH: Final = Convention(Kind.FLAG, _words("True False true false"))
+_TRUTH: Final = Convention(Kind.FLAG, words("True False true false"))
 _ID: Final = Convention(Kind.ID)
 _CODE_NAME: Final = Convention(Kind.CODE_NAME)
-_ERROR: Final = Convention(Kind.CODE_NAME, _ERRORS)
+_ERROR: Final = Convention(Kind.CODE_NAME, ERRORS)
 _TEMPLATE: Final = Convention(Kind.TEMPLATE)
 _MESSAGING: Final = _choice(MESSAGING_OPERATIONS)
 _KIND: Final = _choice(("queue", "topic"))
@@ -124,7 +82,7 @@ ATTRIBUTE_CONVENTIONS: Final[dict[str, Convention]] = {
     "url.template": _TEMPLATE,
     "http.flavor": _VERSION,
     "network.protocol.version": _VERSION,
-    "network.protocol.name": _choice(_words("http ws websocket amqp mqtt redis postgresql mysql grpc dns tls")),
+    "network.protocol.name": _choice(words("http ws websocket amqp mqtt redis postgresql mysql grpc dns tls")),
     "http.request.body.size": _SIZE,
     "http.response.body.size": _SIZE,
     "http.request.size": _SIZE,
@@ -134,7 +92,7 @@ ATTRIBUTE_CONVENTIONS: Final[dict[str, Convention]] = {
     "http.request.resend_count": _COUNT,
     "http.resend_count": _COUNT,
     "asgi.event.type": _choice(
-        _words(
+        words(
             "http.request http.disconnect http.response.start http.response.body http.response.trailers "
             "http.response.push http.response.pathsend http.response.zerocopysend http.response.debug "
             "websocket.connect websocket.accept websocket.receive websocket.send websocket.disconnect websocket.close "
@@ -147,13 +105,13 @@ ATTRIBUTE_CONVENTIONS: Final[dict[str, Convention]] = {
     "net.host.port": _PORT,
     "net.peer.port": _SERVICE_PORT,
     "network.peer.port": _SERVICE_PORT,
-    "net.transport": _choice(_words("ip_tcp ip_udp ip unix pipe inproc other")),
-    "network.transport": _choice(_words("tcp udp pipe unix quic")),
-    "network.type": _choice(_words("ipv4 ipv6")),
-    "network.io.direction": _choice(_words("receive transmit")),
+    "net.transport": _choice(words("ip_tcp ip_udp ip unix pipe inproc other")),
+    "network.transport": _choice(words("tcp udp pipe unix quic")),
+    "network.type": _choice(words("ipv4 ipv6")),
+    "network.io.direction": _choice(words("receive transmit")),
     # Databases.
-    "db.system": _choice(_DATABASES),
-    "db.system.name": _choice(_DATABASES),
+    "db.system": _choice(DATABASES),
+    "db.system.name": _choice(DATABASES),
     "db.operation": _OPERATION,
     "db.operation.name": _OPERATION,
     "db.operation.batch.size": _COUNT,
@@ -163,7 +121,7 @@ ATTRIBUTE_CONVENTIONS: Final[dict[str, Convention]] = {
     "db.redis.pipeline_length": _COUNT,
     "redis.search.total": _COUNT,
     # Messaging and tasks.
-    "messaging.system": _choice(_BROKERS),
+    "messaging.system": _choice(BROKERS),
     "messaging.operation": _MESSAGING,
     "messaging.operation.name": _MESSAGING,
     "messaging.operation.type": _MESSAGING,
@@ -176,18 +134,18 @@ ATTRIBUTE_CONVENTIONS: Final[dict[str, Convention]] = {
     "messaging.message.body.size": _SIZE,
     "messaging.message.envelope.size": _SIZE,
     "messaging.batch.message_count": _COUNT,
-    "celery.action": _choice(_words("run apply_async")),
+    "celery.action": _choice(words("run apply_async")),
     "celery.task_name": _CODE_NAME,
     "celery.retries": _COUNT,
     "celery.priority": _number(-255, 255),
     "celery.countdown": _COUNT,
     "celery.timelimit": _COUNT,
-    "celery.serializer": _choice(_words("json pickle yaml msgpack")),
-    "celery.compression": _choice(_words("gzip bzip2 lzma brotli zstd zlib application/x-gzip application/x-bz2")),
+    "celery.serializer": _choice(words("json pickle yaml msgpack")),
+    "celery.compression": _choice(words("gzip bzip2 lzma brotli zstd zlib application/x-gzip application/x-bz2")),
     "celery.queue": _choice(("celery",)),
     "celery.exchange": _choice(("celery",)),
-    "celery.state": _choice(_words("PENDING RECEIVED STARTED SUCCESS FAILURE REVOKED REJECTED RETRY IGNORED")),
-    "celery.terminated.signal": _choice(_words("SIGTERM SIGKILL SIGINT SIGUSR1 SIGQUIT SIGHUP")),
+    "celery.state": _choice(words("PENDING RECEIVED STARTED SUCCESS FAILURE REVOKED REJECTED RETRY IGNORED")),
+    "celery.terminated.signal": _choice(words("SIGTERM SIGKILL SIGINT SIGUSR1 SIGQUIT SIGHUP")),
     # Errors: the class, never the text.
     "error.type": _ERROR,
     "exception.type": _ERROR,
@@ -203,11 +161,11 @@ ATTRIBUTE_CONVENTIONS: Final[dict[str, Convention]] = {
     # People, by id alone.
     "enduser.id": _ID,
     # The SDK about itself.
-    "otel.status_code": _choice(_words("OK ERROR UNSET")),
-    "otel.span.sampling_result": _choice(_words("DROP RECORD_ONLY RECORD_AND_SAMPLE")),
-    "otel.span.parent.origin": _choice(_words("none local remote")),
+    "otel.status_code": _choice(words("OK ERROR UNSET")),
+    "otel.span.sampling_result": _choice(words("DROP RECORD_ONLY RECORD_AND_SAMPLE")),
+    "otel.span.parent.origin": _choice(words("none local remote")),
     "otel.component.type": _choice(
-        _words(
+        words(
             "batching_span_processor simple_span_processor batching_log_processor simple_log_processor "
             "otlp_grpc_span_exporter otlp_http_span_exporter otlp_http_json_span_exporter otlp_grpc_log_exporter "
             "otlp_http_log_exporter otlp_http_json_log_exporter otlp_grpc_metric_exporter otlp_http_metric_exporter "
@@ -217,7 +175,7 @@ ATTRIBUTE_CONVENTIONS: Final[dict[str, Convention]] = {
     ),
     "otel.component.name": Convention(Kind.CODE_NAME, form=re.compile(r"[a-z]+(?:_[a-z]+){1,5}/[0-9]{1,4}")),
     "otel.metric.overflow": _TRUTH,
-    "rpc.system": _choice(_words("grpc jsonrpc connect_rpc")),
+    "rpc.system": _choice(words("grpc jsonrpc connect_rpc")),
     "rpc.grpc.status_code": _number(0, 16),
 }
 
@@ -225,18 +183,18 @@ ATTRIBUTE_CONVENTIONS: Final[dict[str, Convention]] = {
 LABEL_CONVENTIONS: Final[dict[str, Convention]] = {
     "task": _CODE_NAME,
     "type": _choice(
-        _words(
+        words(
             "rss vms user system shared text lib data dirty involuntary voluntary read write SocketKind.SOCK_STREAM "
             "SocketKind.SOCK_DGRAM"
         )
     ),
-    "state": _choice(_STATES),
-    "direction": _choice(_words("read write receive transmit in out")),
-    "family": _choice(_words("AddressFamily.AF_INET AddressFamily.AF_INET6 AddressFamily.AF_UNIX")),
-    "protocol": _choice(_words("tcp udp")),
+    "state": _choice(STATES),
+    "direction": _choice(words("read write receive transmit in out")),
+    "family": _choice(words("AddressFamily.AF_INET AddressFamily.AF_INET6 AddressFamily.AF_UNIX")),
+    "protocol": _choice(words("tcp udp")),
     "device": Convention(
         Kind.CHOICE,
-        _words("lo docker0"),
+        words("lo docker0"),
         form=re.compile(
             r"(?:eth|wlan|bond|br|sd[a-z]|vd[a-z]|xvd[a-z]|md|dm-|loop|sr|disk)[0-9]{0,3}"
             r"|en[opsx][0-9]{1,3}(?:[sf][0-9]{1,3}){0,2}|nvme[0-9]{1,2}(?:n[0-9]{1,2}(?:p[0-9]{1,2})?)?"
@@ -246,27 +204,27 @@ LABEL_CONVENTIONS: Final[dict[str, Convention]] = {
     "count": _choice("012"),
     "generation": _choice("012"),
     "cpython.gc.generation": _number(0, 2),
-    "cpu.mode": _choice(_STATES),
+    "cpu.mode": _choice(STATES),
     "cpu.logical_number": _number(0, 4096),
-    "system.memory.state": _choice(_STATES),
-    "system.cpu.state": _choice(_STATES),
-    "system.paging.state": _choice(_STATES),
-    "disk.io.direction": _choice(_words("read write")),
-    "process.cpu.state": _choice(_STATES),
-    "process.context_switch.type": _choice(_words("involuntary voluntary")),
-    "process.context_switch_type": _choice(_words("involuntary voluntary")),
-    "db.client.connection.state": _choice(_words("idle used")),
-    "http.connection.state": _choice(_words("active idle")),
+    "system.memory.state": _choice(STATES),
+    "system.cpu.state": _choice(STATES),
+    "system.paging.state": _choice(STATES),
+    "disk.io.direction": _choice(words("read write")),
+    "process.cpu.state": _choice(STATES),
+    "process.context_switch.type": _choice(words("involuntary voluntary")),
+    "process.context_switch_type": _choice(words("involuntary voluntary")),
+    "db.client.connection.state": _choice(words("idle used")),
+    "http.connection.state": _choice(words("active idle")),
 }
 
 # --- the resource, beside what is the service's own -------------------------------------------------------------
 RESOURCE_CONVENTIONS: Final[dict[str, Convention]] = {
     "process.pid": _number(0, 2**32),
-    "process.runtime.name": _choice(_words("cpython pypy graalpy")),
+    "process.runtime.name": _choice(words("cpython pypy graalpy")),
     "process.runtime.version": Convention(Kind.CODE_NAME, form=re.compile(r"[0-9]{1,2}\.[0-9]{1,3}\.[0-9]{1,3}")),
-    "os.type": _choice(_words("linux darwin windows freebsd netbsd openbsd solaris aix")),
-    "host.arch": _choice(_words("amd64 arm64 arm32 ia64 ppc32 ppc64 s390x x86 x86_64 aarch64")),
-    "cloud.provider": _choice(_words("alibaba_cloud aws azure gcp heroku ibm_cloud oracle_cloud tencent_cloud")),
+    "os.type": _choice(words("linux darwin windows freebsd netbsd openbsd solaris aix")),
+    "host.arch": _choice(words("amd64 arm64 arm32 ia64 ppc32 ppc64 s390x x86 x86_64 aarch64")),
+    "cloud.provider": _choice(words("alibaba_cloud aws azure gcp heroku ibm_cloud oracle_cloud tencent_cloud")),
 }
 
 # --- metrics: the name and its unit -----------------------------------------------------------------------------
@@ -367,45 +325,3 @@ METRIC_CONVENTIONS: Final[dict[str, str]] = {
     "otel.sdk.log.created": "{log_record}",
     "otel.sdk.metric_reader.collection.duration": "s",
 }
-UNITS: Final = frozenset(METRIC_CONVENTIONS.values()) | _words(
-    "1 % s ms us ns min h d bit By KiBy MiBy GiBy kBy MBy GBy Hz Cel W J {event} {error} {user} {item} {value} "
-    "{task} {job}"
-)
-
-# --- names ------------------------------------------------------------------------------------------------------
-SPAN_NAMES: Final = _words("redis redis.search redis.create_index connect exception")
-EVENT_NAMES: Final = _words("exception message log")
-# Loggers that are no modules; a log record's scope is its logger's name.
-SCOPES: Final = _words(
-    "opentelemetry-sdk opentelemetry-instrumentation django.request django.server django.template django.security "
-    "django.security.csrf django.security.DisallowedHost django.security.SuspiciousOperation "
-    "django.db.backends.schema django.channels.server django.utils.autoreload daphne.server uvicorn uvicorn.error "
-    "uvicorn.access uvicorn.asgi gunicorn.error gunicorn.access hypercorn.error hypercorn.access celery.task "
-    "celery.worker celery.app.trace celery.beat asyncio py.warnings root"
-)
-SEVERITIES: Final = frozenset(
-    {f"{word}{digit}" for word in ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL") for digit in ("", 2, 3, 4)}
-    | {"WARNING", "CRITICAL", "NOTSET"}
-)
-
-# --- keys that carry people, addresses, secrets and text: named in a report, and never declared -----------------
-WELL_KNOWN: Final = _words(
-    "user.email user.name user.full_name user.hash user.roles enduser.email enduser.username enduser.role "
-    "enduser.scope enduser.credential session.id session.previous_id client.address client.port "
-    "client.socket.address source.address destination.address server.address server.socket.address "
-    "network.peer.address network.local.address net.peer.ip net.peer.name net.host.ip net.host.name "
-    "net.sock.peer.addr net.sock.host.addr peer.service peer.address peer.hostname url.full url.path url.query "
-    "url.fragment url.original url.domain http.url http.target http.host http.server_name http.client_ip "
-    "http.user_agent user_agent.original user_agent.name http.request.method_original db.statement "
-    "db.statement.parameters db.query.text db.query.summary db.query.parameter db.user db.name db.namespace "
-    "db.connection_string db.sql.table db.collection.name messaging.destination messaging.destination.name "
-    "messaging.client.id messaging.client_id messaging.kafka.message.key messaging.url exception.message "
-    "exception.stacktrace error.message log.record.original log.file.name log.file.path code.filepath "
-    "code.file.path code.stacktrace thread.name process.command process.command_line process.command_args "
-    "process.owner process.executable.path process.executable.name host.name host.ip host.mac host.id "
-    "geo.postal_code geo.location.lat geo.location.lon geo.locality.name celery.hostname celery.delivery_info "
-    "celery.retry.reason celery.revoked.reason celery.routing_key celery.reply_to site.domain redis.search.query "
-    "redis.search.index redis.create_index.index redis.create_index.fields gen_ai.prompt gen_ai.completion "
-    "gen_ai.input.messages gen_ai.output.messages gen_ai.system_instructions graphql.document "
-    "rpc.request.metadata otel.status_description worker"
-)
