@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Final
 
+from otel_ws import routes
 from otel_ws.faults import fault
 from otel_ws.loaded import Exceptions, Rarely, is_code
 from otel_ws.policy import Policy
@@ -28,7 +29,7 @@ class Names:
     """What this process knows by name: its routes, its declared templates, its code."""
 
     def __init__(self, policy: Policy, clock: Callable[[], float] = time.perf_counter) -> None:
-        self.known_routes: list[Callable[[], Iterable[str]]] = []
+        self.known_routes: list[Callable[[], Iterable[str]]] = [routes.django]
         self._policy = policy
         self._exceptions = Exceptions(clock)
         self._routes: set[str] = set()
@@ -42,8 +43,7 @@ class Names:
         """Whether a router of this process knows the template, or the application declared it."""
         if text in self._routes or self._policy.is_known(TEMPLATE, text) or self._policy.is_known(ROUTE, text):
             return True
-        if self.known_routes:
-            self._rarely.do(self._ask)
+        self._rarely.do(self._ask)
         return text in self._routes
 
     def _ask(self) -> None:
