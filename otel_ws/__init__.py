@@ -58,10 +58,12 @@ __all__ = [
 def _speed_up(fanout: Fanout) -> None:
     # Late, so that importing this package loads no SDK.
     try:
+        from otel_ws import gate
         from otel_ws.sdk import fast
     except ImportError:
         fanout.is_fast = True
         return
+    gate.follow(fanout)
     fast.speed_up(fanout)
 
 

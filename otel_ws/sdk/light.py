@@ -7,6 +7,7 @@ They stand in for the SDK's only where nothing can tell the difference (``_priva
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from time import time_ns
 from typing import Any
 
@@ -29,6 +30,7 @@ from opentelemetry.trace import (
 )
 
 from otel_ws.policy import Policy
+from otel_ws.sdk import contrib
 from otel_ws.sdk._private import (
     LoggerParts,
     TracerParts,
@@ -158,18 +160,32 @@ class ClearedSpans(ApiSpans):
         self, name: str, kind: SpanKind, context: Context, links: list[Link], start_time: int | None = None
     ) -> Span:
         """Ask the tracer, and remember what the sampler said."""
-        span = super().start(name, kind, context, links, start_time)
+        span = super().start(name, kind, contrib.without(context) if name == "connect" else context, links, start_time)
         if isinstance(span, SdkSpan):
             note_start(span)
+            # The application may end it before its time, and then nothing of ours would be asked.
+            span.end = partial(self._ended_early, span, name)  # type: ignore[method-assign]
         return span
 
     def finish(
         self, span: Span, name: str, attributes: dict[str, Value], is_error: bool, end_time: int | None = None
     ) -> None:
         """Clear it, and put what is ours on it."""
-        if isinstance(span, SdkSpan) and span.is_recording():
-            clear_sdk_span(span, lambda found: self.cleared(found, had_at_start(span)), self.event)
+        if isinstance(span, SdkSpan):
+            if not span.is_recording():
+                return
+            self._clear(span)
         super().finish(span, name, attributes, is_error, end_time)
+
+    def _ended_early(self, span: SdkSpan, name: str, end_time: int | None = None) -> None:
+        if span.is_recording():
+            self._clear(span)
+            span.update_name(name)
+        span.end(end_time)
+
+    def _clear(self, span: SdkSpan) -> None:
+        vars(span).pop("end", None)
+        clear_sdk_span(span, lambda found: self.cleared(found, had_at_start(span)), self.event)
 
     def cleared(self, found: Mapping[str, Any], sampler_keys: tuple[str, ...]) -> dict[str, Any]:
         """The attributes that may leave: of a sampler's own, numbers and flags too."""
@@ -214,6 +230,8 @@ class LightSpans:
     ) -> Span:
         """Ask the sampler, and start a span; one that is not sampled costs next to nothing."""
         parts = self._parts
+        if name == "connect":
+            context = contrib.without(context)
         found = get_current_span(context).get_span_context()
         is_taken = bool(self._look())
         if not self._is_blind:
@@ -268,6 +286,10 @@ class LightSpans:
         self._parts.processor.on_end(span)
 
 
+class OwnRecord(LogRecord):
+    """A log record of ours, to be told from a stranger's under our name: Python's logger ``otel_ws`` is one."""
+
+
 class LightEvents(Events):
     """An ``EventWriter`` whose records skip the SDK's pass over attributes that are cleared already."""
 
@@ -282,7 +304,7 @@ class LightEvents(Events):
     def write(self, record: EventRecord) -> None:
         """Hand one record to the provider's processors."""
         event = record.event
-        log_record = LogRecord(
+        log_record = OwnRecord(
             timestamp=record.timestamp_ns,
             observed_timestamp=record.timestamp_ns,
             context=record.context if isinstance(record.context, Context) else None,
