@@ -79,7 +79,8 @@ def load(source: Any) -> Declarations:
     """The declarations in a file (JSON or TOML, by its suffix), or in a mapping of the same words.
 
     Raises:
-        DeclarationError: the file cannot be read, or something in it is wrong.
+        DeclarationError: something in it is wrong.
+        ValueError: there is no such file, or its name has another suffix.
     """
     name = ""
     if isinstance(source, Declarations):
@@ -96,26 +97,27 @@ def load(source: Any) -> Declarations:
 
 def _read(path: Path, name: str) -> Mapping[str, Any]:
     if path.suffix not in (".json", ".toml"):
-        raise DeclarationError([f"{name}the name of a policy file ends in .json or .toml"])
+        raise ValueError("neither .json nor .toml")
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST + 1)
+    except OSError:
+        raise ValueError("not readable") from None
+    try:
         if len(content) > _LARGEST:
             raise DeclarationError([f"{name}a policy file has at most {_LARGEST} bytes"])
         text = content.decode()
         found = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except OSError as exc:
-        raise DeclarationError([f"{name}cannot be read ({type(exc).__name__})"]) from None
     except json.JSONDecodeError as exc:
-        raise DeclarationError([f"{name}is not JSON at line {exc.lineno}, column {exc.colno}"]) from None
+        raise DeclarationError([f"{name}it is not JSON at line {exc.lineno}, column {exc.colno}"]) from None
     except tomllib.TOMLDecodeError as exc:
-        # Its text quotes what it found; the place stands at the end.
-        place = re.search(r"\(at (.{1,40})\)$", str(exc))
-        raise DeclarationError([f"{name}is not TOML{f' at {place[1]}' if place else ''}"]) from None
-    except (UnicodeDecodeError, RecursionError) as exc:
-        raise DeclarationError([f"{name}is not UTF-8 text of a sensible depth ({type(exc).__name__})"]) from None
+        # Its text may quote what it found; the place stands at the end.
+        place = re.search(r"\(at (line [0-9]+, column [0-9]+|end of document)\)$", str(exc))
+        raise DeclarationError([f"{name}it is not TOML{f' at {place[1]}' if place else ''}"]) from None
+    except (UnicodeDecodeError, RecursionError):
+        raise DeclarationError([f"{name}it is not UTF-8 text, or nested too deep"]) from None
     if not isinstance(found, dict):
-        raise DeclarationError([f"{name}holds words of otel_ws.declare() and their values, not a list or a text"])
+        raise DeclarationError([f"{name}it holds no words of otel_ws.declare() with their values"])
     return found
 
 

@@ -571,7 +571,7 @@ def test_a_declared_value_leaves(attribute: Attribute, value: str) -> None:
         (semconv.REASON, ["expired", "A", "A1", "", "A" * 33, 7, "JWT-EXPIRED", "JWT EXPIRED"]),
         (semconv.MESSAGE_TYPE, ["a b", "", 7, "x" * 65]),
         (semconv.CLOSE_CODE, [999, 5000, "4000", True, 4000.0]),
-        (semconv.TEMPLATE, ["room 7", "", "x" * 201, 7]),
+        (semconv.TEMPLATE, ["alice@example.com", "", "x" * 201, 7, " room", "room ", "Zoë", "a\nb", "50%"]),
     ],
     ids=lambda one: one.key if isinstance(one, Attribute) else "",
 )

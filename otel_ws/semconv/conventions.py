@@ -76,6 +76,8 @@ ATTRIBUTE_CONVENTIONS: Final[dict[str, Convention]] = {
     "http.method": _METHOD,
     "http.response.status_code": _STATUS,
     "http.status_code": _STATUS,
+    # What Django's loggers say beside their text.
+    "status_code": _STATUS,
     "http.route": _TEMPLATE,
     "http.scheme": _SCHEME,
     "url.scheme": _SCHEME,
@@ -142,8 +144,6 @@ ATTRIBUTE_CONVENTIONS: Final[dict[str, Convention]] = {
     "celery.timelimit": _COUNT,
     "celery.serializer": _choice(words("json pickle yaml msgpack")),
     "celery.compression": _choice(words("gzip bzip2 lzma brotli zstd zlib application/x-gzip application/x-bz2")),
-    "celery.queue": _choice(("celery",)),
-    "celery.exchange": _choice(("celery",)),
     "celery.state": _choice(words("PENDING RECEIVED STARTED SUCCESS FAILURE REVOKED REJECTED RETRY IGNORED")),
     "celery.terminated.signal": _choice(words("SIGTERM SIGKILL SIGINT SIGUSR1 SIGQUIT SIGHUP")),
     # Errors: the class, never the text.
@@ -181,6 +181,8 @@ ATTRIBUTE_CONVENTIONS: Final[dict[str, Convention]] = {
 
 # --- attributes, on metrics alone: words too common to trust elsewhere (system-metrics, celery) -----------------
 LABEL_CONVENTIONS: Final[dict[str, Convention]] = {
+    # There it is the route, not the path.
+    "http.target": _TEMPLATE,
     "task": _CODE_NAME,
     "type": _choice(
         words(
