@@ -144,7 +144,8 @@ class Foreign:
     def _one(self, signal: str, table: _Table, key: str, convention: Convention | None, value: object) -> Value | None:
         """The value as it may leave: the very object where nothing needs to change."""
         exact = exact_value(value)
-        if type(exact) is str and len(exact) > LONGEST and (convention is None or convention.kind is not Kind.ID):
+        kind = self.policy.kind(key) if convention is None else convention.kind
+        if type(exact) is str and len(exact) > LONGEST and kind is not Kind.ID:
             # Not even looked at: whatever it is, it is no code, and a look costs what its length costs.
             exact = value = _TOO_LONG
         if convention is None:
@@ -156,7 +157,7 @@ class Foreign:
                 self._note(key)
         if fit is None:
             return None
-        table.remember(key, fit, convention, self.policy)
+        table.remember(key, fit, kind)
         return value if type(value) is type(fit) and value == fit else fit
 
     def _fit(self, signal: str, convention: Convention, value: object, exact: object) -> Value | None:
@@ -322,12 +323,11 @@ class _Table:
             elif ids is not None:
                 self.texts[key] = ids
 
-    def remember(self, key: str, fit: Value, convention: Convention | None, policy: Policy) -> None:
+    def remember(self, key: str, fit: Value, kind: Kind | None) -> None:
         """What was found to conform need not be looked at again: vocabularies only grow."""
-        kind = convention.kind if convention is not None else policy.kind(key)
         if kind is Kind.ID and self._ids is not None:
             self.texts.setdefault(key, self._ids)
-        elif kind is Kind.NUMBER and convention is None:
+        elif kind is Kind.NUMBER:
             self.ranges.setdefault(key, INT64)
         elif type(fit) is str and kind is not Kind.ID:
             known = self.texts.setdefault(key, {OTHER})

@@ -16,7 +16,7 @@ _DEEPEST = 20
 def django() -> Iterator[str]:
     """Every route of Django's URL configuration (and of the current request's own), as a match spells it."""
     conf, urls = sys.modules.get("django.conf"), sys.modules.get("django.urls")
-    if conf is None or urls is None or not conf.settings.configured:
+    if conf is None or urls is None or not conf.settings.configured or not hasattr(conf.settings, "ROOT_URLCONF"):
         return
     for name in {None, urls.get_urlconf()}:
         resolver = urls.get_resolver(name)
