@@ -12,8 +12,9 @@ import os
 import threading
 from typing import Any, Final
 
-from opentelemetry import metrics, trace
 from opentelemetry._logs import get_logger_provider
+from opentelemetry.metrics import get_meter_provider
+from opentelemetry.trace import get_tracer_provider
 
 from otel_ws import faults, recorder
 from otel_ws.fanout import Fanout
@@ -58,6 +59,11 @@ class Gate:
         contrib.is_suppressed = False
         if self._places is not None:
             self._places.undo()
+
+    def after_fork(self) -> None:
+        """In a forked child."""
+        if self._places is not None:
+            self._places.after_fork()
 
     def meet(self, *providers: object) -> None:
         """Walls for providers that may not have been there when the gate opened."""
@@ -123,6 +129,17 @@ def uninstall() -> None:
             gate.close()
 
 
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.RLock()
+    if _active is not None:
+        _active.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def active() -> Gate | None:
     """The process's gate, if one is open."""
     return _active
@@ -142,7 +159,7 @@ def status() -> dict[str, Any]:
 def follow(fanout: Fanout) -> None:
     """Open the gate that a recorder's settings ask for, and close it with the recorder. Never raises."""
     try:
-        providers = (trace.get_tracer_provider(), metrics.get_meter_provider(), get_logger_provider())
+        providers = (get_tracer_provider(), get_meter_provider(), get_logger_provider())
         given = (fanout.spans.provider, fanout.metrics.provider)
         if _active is not None and not fanout.settings.gate:
             _active.meet(*providers, *given)

@@ -25,14 +25,15 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 from otel_ws.sdk._private import Exemplar
+from otel_ws.semconv import ERROR_TYPE, ROUTE
 
 MARK: Final = "canary@otel-ws.invalid"
 _ATTRIBUTES: Final[dict[str, Any]] = {
     MARK: 1,
     "user.email": MARK,
     "client.address": MARK,
-    "http.route": MARK,
-    "error.type": MARK,
+    ROUTE.key: MARK,
+    ERROR_TYPE.key: MARK,
     "url.query": (MARK, MARK),
 }
 _STATE: Final = "ws"

@@ -62,6 +62,7 @@ class Places:
         self._lock = threading.RLock()
         self._undo: list[Undo] = []
         self._entrances: list[Any] = []
+        self._has_gap = False
         self.providers: list[object] = []
         self.walls: list[Wall] = []
         self.ungated: list[str] = []
@@ -77,6 +78,10 @@ class Places:
             self._undo.append(interpose(kind, "__init__", self._meeting, self))
         for provider in providers_alive():
             self.provider(provider)
+
+    def after_fork(self) -> None:
+        """In a forked child: another thread of the parent's may have held the lock."""
+        self._lock = threading.RLock()
 
     def undo(self) -> None:
         """Take every wall down, the last one first."""
@@ -96,13 +101,13 @@ class Places:
     def provider(self, provider: object) -> None:
         """Meet a provider; a second time nothing happens. Never raises."""
         with self._lock:
-            if any(one is provider for one in self.providers):
+            if not isinstance(provider, PROVIDERS) or any(one is provider for one in self.providers):
                 return
             self.providers.append(provider)
             try:
                 if isinstance(provider, MeterProvider):
                     self._meter_provider(provider)
-                elif isinstance(provider, (TracerProvider, LoggerProvider)):
+                else:
                     self._pipeline(provider, "traces" if isinstance(provider, TracerProvider) else "logs")
             except Exception as exc:
                 self._cannot(type(provider), exc)
@@ -112,6 +117,8 @@ class Places:
         wall = Wall(start, _ENTER[signal], self._clearing.entering(signal), None, signal)
         if self._stand(wall, self._canary(signal, is_leaving=False)):
             self._entrances.append(start)
+        else:
+            self._has_gap = True
         self._after(start, _ADD[signal], lambda added: self._processor(added, signal))
         for processor in processors_of(start):
             self._processor(processor, signal)
@@ -211,7 +218,9 @@ class Places:
     def is_untouched(self) -> bool:
         """Whether every processor is the SDK's own, so that what entered cleared is what leaves."""
         try:
-            return all(is_plain_processor(one) for start in self._entrances for one in processors_of(start))
+            return not self._has_gap and all(
+                is_plain_processor(one) for start in self._entrances for one in processors_of(start)
+            )
         except ShapeError:
             return False
 

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from opentelemetry.sdk.trace import Event, ReadableSpan
-from opentelemetry.trace import Link, SpanContext, Status, TraceState
+from opentelemetry.trace import Link, Status
 
 from otel_ws.foreign import Foreign
 from otel_ws.gate.origin import Origin, is_ours
 from otel_ws.loaded import LONGEST
 from otel_ws.sdk import contrib
 from otel_ws.sdk._private.pipelines import is_bare, mapping_in
-from otel_ws.sdk.light import LightSpan
+from otel_ws.sdk.light import LightSpan, clear_context
 from otel_ws.semconv import MESSAGE_TYPE, OTHER, ROUTE
 
 SIGNAL: Final = "traces"
@@ -92,11 +92,10 @@ class SpanClearing:
             and is_bare(span)
         ):
             return span
-        context, parent = span.get_span_context(), span.parent
         cleared = ClearedSpan(
             name=name,
-            context=self._context(context),
-            parent=self._context(parent),
+            context=clear_context(self._foreign, span.get_span_context()),
+            parent=clear_context(self._foreign, span.parent),
             resource=clear_resource,
             attributes=dict(kept or {}),
             events=self._events(span.events),
@@ -121,15 +120,6 @@ class SpanClearing:
             self._names.add(cleared)
         return cleared
 
-    def _context(self, context: SpanContext | None) -> SpanContext | None:
-        if context is None or not context.trace_state:
-            return context
-        state = self._foreign.trace_state(context.trace_state)
-        if state == dict(context.trace_state):
-            return context
-        kept = TraceState(list(state.items()))
-        return SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags, kept)
-
     def _events(self, events: Sequence[Any]) -> list[Event]:
         foreign = self._foreign
         cleared = []
@@ -143,7 +133,7 @@ class SpanClearing:
         cleared = []
         for link in links[:_LINKS]:
             attributes = self._foreign.attributes(SIGNAL, link.attributes)
-            context = self._context(link.context)
+            context = clear_context(self._foreign, link.context)
             if context is not None:
                 cleared.append(Link(context, link.attributes if attributes is None else attributes))
         return cleared

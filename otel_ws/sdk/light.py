@@ -26,9 +26,11 @@ from opentelemetry.trace import (
     StatusCode,
     TraceFlags,
     Tracer,
+    TraceState,
     get_current_span,
 )
 
+from otel_ws.foreign import Foreign
 from otel_ws.policy import Policy
 from otel_ws.sdk import contrib
 from otel_ws.sdk._private import (
@@ -36,6 +38,7 @@ from otel_ws.sdk._private import (
     TracerParts,
     acts_on_ending,
     always_samples_roots,
+    clear_contexts,
     clear_sdk_span,
     had_at_start,
     has_processors,
@@ -149,12 +152,24 @@ class LightSpan(ReadableSpan, Span):
             self._maker.finish(self, self._name, {}, False, end_time)
 
 
+def clear_context(foreign: Foreign, context: SpanContext | None) -> SpanContext | None:
+    """The same ids and flags; of the trace state what may leave. The context itself where that is all of it."""
+    if context is None or not context.trace_state:
+        return context
+    state = foreign.trace_state(context.trace_state)
+    if state == dict(context.trace_state):
+        return context
+    kept = TraceState(list(state.items()))
+    return SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags, kept)
+
+
 class ClearedSpans(ApiSpans):
     """A ``SpanMaker`` that makes the SDK's spans; what the application put on one is cleared before it ends."""
 
     def __init__(self, tracer: Tracer, policy: Policy) -> None:
         super().__init__(tracer)
         self._policy = policy
+        self._foreign = Foreign(policy)
 
     def start(
         self, name: str, kind: SpanKind, context: Context, links: list[Link], start_time: int | None = None
@@ -183,8 +198,13 @@ class ClearedSpans(ApiSpans):
             span.update_name(name)
         span.end(end_time)
 
+    def exported(self, context: SpanContext | None) -> SpanContext | None:
+        """A span's or its parent's ids as they may leave."""
+        return clear_context(self._foreign, context)
+
     def _clear(self, span: SdkSpan) -> None:
         vars(span).pop("end", None)
+        clear_contexts(span, self.exported)
         clear_sdk_span(span, lambda found: self.cleared(found, had_at_start(span)), self.event)
 
     def cleared(self, found: Mapping[str, Any], sampler_keys: tuple[str, ...]) -> dict[str, Any]:
@@ -256,6 +276,9 @@ class LightSpans:
         span = LightSpan(self, parts, name, made, parent, kind, links, attributes, start_time)
         if attributes:
             span.sampler_keys = tuple(attributes)
+        if result.trace_state or (parent is not None and parent.trace_state):
+            # What goes downstream is the caller's, as always; what is exported is cleared.
+            span._context, span._parent = self._api.exported(made), self._api.exported(parent)
         return span
 
     def finish(
@@ -269,6 +292,7 @@ class LightSpans:
                 attributes = {**self._api.cleared(span.held, span.sampler_keys), **attributes}
             span.held = span._attributes = attributes
             span._name = name
+            span._made = span._context
             if is_error and span._status.status_code is not StatusCode.OK:
                 span._status = _ERROR
             if span._events:
