@@ -125,12 +125,14 @@ def key_fault(key: object, kind: str) -> str | None:
     """Why a key cannot be declared as a ``choice``, ``code`` or ``number``; ``None`` if it can."""
     if type(key) is not str or not forms.KEY.fullmatch(key):
         return "a key is 1 to 64 letters, digits, dots, _ and -, with a letter first"
+    # A key of the conventions is named; what somebody else wrote is not repeated.
+    subject = key if key in RESERVED | PLACES | _DECIDED else "this key"
     if key in RESERVED or key.startswith(WELL_KNOWN_PREFIXES):
-        return "this key is for people, addresses, secrets or free text, and never leaves"
+        return f"{subject} is for people, addresses, secrets or free text, and never leaves"
     if key in _DECIDED or key.startswith(_RESERVED_FOR_US):
-        return "this key is decided already: otel-ws or OpenTelemetry's conventions say what it may carry"
+        return f"{subject} is decided already: otel-ws or OpenTelemetry's conventions say what it may carry"
     if key in PLACES and kind != "choice":
-        return "this key may be declared as a choice alone"
+        return f"{subject} may be declared as a choice alone"
     if kind != "choice" and re.split(r"[._-]", key.lower())[-1] in PERSONAL:
         return "a key that ends in this word is about a person or is free text; only a choice could be declared"
     return None
@@ -161,7 +163,7 @@ def _ids(word: str, given: Any, wrong: list[str]) -> tuple[str, ...]:
         if type(key) is not str or not forms.ID_KEY.fullmatch(key):
             wrong.append(f"{word}, value {place}: an id's key is a word of small letters, digits and _, then .id")
         elif key in RESERVED or key in PLACES:
-            wrong.append(f"{word}, value {place}: this key is for people, addresses or secrets, and never leaves")
+            wrong.append(f"{word}, value {place}: {key} is for people, addresses or secrets, and never leaves")
         else:
             right.append(key)
     return tuple(right)

@@ -24,6 +24,7 @@ _VERSION = re.compile(
 # What a class says of itself, past a metaclass that may say otherwise.
 _NAME = type.__dict__["__name__"].__get__
 _QUALIFIED = type.__dict__["__qualname__"].__get__
+_MODULE = type.__dict__["__module__"].__get__
 _CONTENT = type.__dict__["__dict__"].__get__
 
 
@@ -122,7 +123,7 @@ def _names() -> set[str]:
             continue
         seen.add(id(one))
         name, qualified = _NAME(one), _QUALIFIED(one)
-        module = _content(one).get("__module__")
+        module = _MODULE(one)
         found.update((name, qualified))
         if type(module) is str:
             found.add(f"{module}.{qualified}")

@@ -8,7 +8,6 @@ hashed like any other. It refuses to know whose id it is.
 from __future__ import annotations
 
 import hmac
-import os
 import re
 import stat
 from pathlib import Path
@@ -61,8 +60,9 @@ def read(path: str) -> Pseudonyms:
         OSError: the file cannot be read.
         ValueError: it is no file, may be written by anybody, or the key is too short or too long.
     """
+    # Looked at before it is opened: opening a pipe waits for whoever writes to it.
+    mode = Path(path).stat().st_mode
+    if not stat.S_ISREG(mode) or mode & stat.S_IWOTH:
+        raise ValueError("not a file that others cannot write")
     with Path(path).open("rb") as file:
-        mode = os.fstat(file.fileno()).st_mode
-        if not stat.S_ISREG(mode) or mode & stat.S_IWOTH:
-            raise ValueError("not a file that others cannot write")
         return Pseudonyms(file.read(LONGEST_KEY + 1))

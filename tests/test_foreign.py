@@ -61,6 +61,7 @@ class HostileStr(str):
 class Liar(str):
     """A text that says it is a known one, and holds another."""
 
+    __slots__ = ("said",)
     said: str
 
     def __new__(cls, said: str, held: str) -> Self:

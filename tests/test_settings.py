@@ -418,7 +418,7 @@ def test_a_folder_that_is_not_writable_is_refused(tmp_path: Path) -> None:
         ("a.json", "[]", "a.json: it holds no words of otel_ws.declare() with their values"),
         ("a.json", '{"text": ["comment"]}', "a.json: text: there is no such word"),
         ("a.toml", 'id = ["order.id", "alice"]', "a.toml: id, value 2: an id's key is"),
-        ("a.toml", '[choice]\n"user.email" = ["alice"]', "a.toml: choice, key 1: this key is for people"),
+        ("a.toml", '[choice]\n"user.email" = ["alice"]', "a.toml: choice, key 1: user.email is for people"),
         ("a.toml", '[choice]\nplan = ["free", "a b"]', "a.toml: choice, key 1, value 2: a code name is"),
         ("a.toml", "number = 7", "a.toml: number, value 1: a key is"),
     ],
