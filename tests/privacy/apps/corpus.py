@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import codecs
 import random
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 from urllib.parse import quote
@@ -97,8 +98,10 @@ PLAIN: Final[tuple[str, ...]] = (
     f"1.{DIGITS}", f"1.2.3+{WORD}", f"v1.0-{WORD}", f"https://opentelemetry.io/schemas/{WORD}", _UUID,
     f"urn:uuid:{_UUID}",
 )  # fmt: skip
-# What has the very form of an id or a number: a canary only where nobody declared one.
-FITS_AN_ID: Final = frozenset({DIGITS, _UUID})
+# What has the very form of an id is a canary only under a key that is none.
+FITS_AN_ID: Final = re.compile(
+    r"[0-9]{1,19}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-7][0-9A-HJKMNP-TV-Z]{25}"
+)
 
 TEXTS: Final[st.SearchStrategy[str]] = st.one_of(
     st.sampled_from(PLAIN),

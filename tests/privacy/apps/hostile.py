@@ -174,7 +174,8 @@ class Run:
                 for one in exported(signal, request):
                     raw = one.value.encode("utf-8", "surrogatepass") if isinstance(one.value, str) else one.value
                     if SEARCH.search(raw.lower()):
-                        self.leaks[f"{signal}: {one.surface}"] += 1
+                        known = f" under {one.key}" if one.key in ATTRIBUTE_CONVENTIONS else ""
+                        self.leaks[f"{signal}: {one.surface}{known}"] += 1
             for one in exported(signal, request):
                 self.surfaces[f"{signal}: {one.surface}"] += 1
 
@@ -281,7 +282,7 @@ def about(stream: Any, *, keys: int = KEYS_EACH, kind: str = "", plain: bool = F
             else UNKNOWN_KEYS[(stream.taken + place) % len(UNKNOWN_KEYS)]
         )  # fmt: skip
         value = stream.text() if plain else stream.value()
-        if key in ID_KEYS and (not isinstance(value, str) or value in FITS_AN_ID):
+        if key in ID_KEYS and (not isinstance(value, str) or FITS_AN_ID.fullmatch(value)):
             value = HALVES[0]
         if key in NUMBER_KEYS or (kind == "resource" and key.startswith("service.")):
             value = HALVES[1] + "@"

@@ -32,7 +32,7 @@ from urllib.parse import quote
 import services  # type: ignore[import-not-found]
 
 from otel_ws.cli.marks import Marks
-from otel_ws.sdk.capture import exported
+from otel_ws.sdk.capture import REQUESTS, exported
 
 MARKS = Marks(os.environ.get("MARKS_SECRET", "producers"))
 RECEIVED: list[tuple[str, bytes]] = []
@@ -127,11 +127,11 @@ def application(redis_url: str, dsn: str | None, folder: str, echo: str) -> tupl
     instrument()
     log_handler()
 
-    import celery
     import httpx
     import psycopg
     import redis
     import requests
+    import tasks  # type: ignore[import-not-found]
     from channels.generic.websocket import AsyncJsonWebsocketConsumer
     from channels.routing import ProtocolTypeRouter, URLRouter
     from django.core.asgi import get_asgi_application
@@ -146,16 +146,6 @@ def application(redis_url: str, dsn: str | None, folder: str, echo: str) -> tupl
     driver = types.ModuleType("ledgerdb")
     driver.connect = lambda name: sqlite3.dbapi2.Connection(name)  # type: ignore[attr-defined]
     trace_integration(driver, "connect", "mysql")
-
-    tasks = celery.Celery("shop", broker="memory://", backend="cache+memory://", set_as_current=False)
-    tasks.conf.update(worker_hijack_root_logger=False, broker_connection_retry_on_startup=True)
-
-    @tasks.task(name="shop.mail_receipt")
-    def mail_receipt(address: str, fail: bool = False) -> str:
-        logging.getLogger("shop.tasks").info("mailing %s", address)
-        if fail:
-            raise ValueError(f"no such address: {address}")
-        return address
 
     store = redis.Redis.from_url(redis_url)
 
@@ -237,8 +227,8 @@ def application(redis_url: str, dsn: str | None, folder: str, echo: str) -> tupl
         calls()
         own()
         logs()
-        mail_receipt.apply_async((MARKS.email("a task argument"),), headers={"x": MARKS.word("a task header")})
-        mail_receipt.delay(MARKS.email("a failing task"), fail=True)
+        tasks.mail_receipt.apply_async((MARKS.email("a task argument"),), headers={"x": MARKS.word("a task header")})
+        tasks.mail_receipt.delay(MARKS.email("a failing task"), fail=True)
         return HttpResponse("ok", headers={"x-name": MARKS.word("a response header")})
 
     def fail(request: Any, name: str) -> HttpResponse:
@@ -281,7 +271,7 @@ def application(redis_url: str, dsn: str | None, folder: str, echo: str) -> tupl
             "websocket": URLRouter([path("ws/room/<str:room>/<int:match_id>/", Room.as_asgi())]),
         }
     )
-    return otel_ws.WebSocketMiddleware(OpenTelemetryMiddleware(routed)), tasks
+    return otel_ws.WebSocketMiddleware(OpenTelemetryMiddleware(routed)), tasks.app
 
 
 # --- driving it ---------------------------------------------------------------------------------------------
@@ -396,8 +386,21 @@ def report() -> dict[str, Any]:
         "raw": sorted(raw),
         "bytes": {signal: sum(len(body) for one, body in RECEIVED if one == signal) for signal in SIGNALS.values()},
         "items": {row: [[json.loads(one), count] for one, count in found.items()] for row, found in items.items()},
+        "points": points(),
         "origins": len(MARKS.origins()),
     }
+
+
+def points() -> dict[str, int]:
+    """How many points the last collection has, by scope."""
+    found: Counter[str] = Counter()
+    _, body = next((one for one in reversed(RECEIVED) if one[0] == "metrics"), ("", b""))
+    for scope in (
+        scope for one in REQUESTS["metrics"].FromString(body).resource_metrics for scope in one.scope_metrics
+    ):
+        for metric in scope.metrics:
+            found[scope.scope.name] += len(getattr(metric, metric.WhichOneof("data")).data_points)
+    return dict(found)
 
 
 def main() -> int:
