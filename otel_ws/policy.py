@@ -349,16 +349,12 @@ class Policy:
         """Count a value that came under a key which nobody declared."""
         self.removed(signal, "undeclared")
 
-    def removed(self, signal: str, kind: str, times: int = 1) -> bool:
-        """Count what somebody else's telemetry lost; ``kind`` is a kind's value, ``undeclared`` or ``text``.
-
-        Returns whether it counts: a canary's loss is nobody's.
-        """
+    def removed(self, signal: str, kind: str, times: int = 1) -> None:
+        """Count what somebody else's telemetry lost; ``kind`` is a kind's value, ``undeclared`` or ``text``."""
         if getattr(_thread, "is_uncounted", False):
-            return False
+            return
         with self._lock:
             self._removed[signal, kind] += times
-        return True
 
     @contextmanager
     def uncounted(self) -> Iterator[None]:
