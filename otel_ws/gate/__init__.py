@@ -35,8 +35,7 @@ class Gate:
     def __init__(self, mode: str, policy: Policy, only: tuple[object, ...] = ()) -> None:
         self.mode = mode
         self.policy = policy
-        # A report counts what would be removed, and nothing is: the policy's own numbers are of what was.
-        self.foreign = Foreign(policy.copy() if mode == "report" else policy)
+        self.foreign = Foreign(policy)
         self._only = only
         self._removing: Removing | None = None
         self._places: Places | None = None

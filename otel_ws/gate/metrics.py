@@ -37,17 +37,9 @@ class MetricClearing:
                 metrics = [one for one in (self._metric(scope.scope, metric) for metric in scope.metrics) if one]
                 if metrics:
                     cleared: Any = self._origin.scope(SIGNAL, scope.scope)
-                    url = self._foreign.schema_url(SIGNAL, scope.schema_url)
-                    scopes.append(replace(scope, scope=cleared, metrics=metrics, schema_url=url))
+                    scopes.append(replace(scope, scope=cleared, metrics=metrics, schema_url=cleared.schema_url))
             kept = self._origin.resource(resource.resource)
-            resources.append(
-                replace(
-                    resource,
-                    resource=kept,
-                    scope_metrics=scopes,
-                    schema_url=self._foreign.schema_url(SIGNAL, resource.schema_url),
-                )
-            )
+            resources.append(replace(resource, resource=kept, scope_metrics=scopes, schema_url=kept.schema_url))
         return replace(data, resource_metrics=resources)
 
     def _metric(self, scope: Any, metric: Any) -> Any:
