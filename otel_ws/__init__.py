@@ -6,6 +6,8 @@
     application = otel_ws.WebSocketMiddleware(application)
 
 Importing this package loads no framework and no SDK.
+
+PYTEST_DONT_REWRITE: pytest would rewrite a package that has a plugin for it, and warn where it is loaded already.
 """
 
 from __future__ import annotations

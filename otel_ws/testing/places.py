@@ -15,7 +15,7 @@ from opentelemetry.sdk.metrics.export import Metric, MetricsData
 from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_ws.foreign import Foreign
-from otel_ws.semconv import MESSAGE_TYPE, METRICS, OTHER, ROUTE, SCOPE_NAME, TEMPLATE
+from otel_ws.semconv import CLOSE_CODE, MESSAGE_TYPE, METRICS, OTHER, ROUTE, SCOPE_NAME, TEMPLATE, Attribute
 
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _OWN_WORDS: Final = ("connect", "disconnect", "send")
@@ -38,7 +38,7 @@ def of_spans(foreign: Foreign, spans: Iterable[ReadableSpan]) -> Iterator[str]:
         where = f"traces: span '{name}'"
         if name != span.name:
             yield f"{where} (as it may leave): name"
-        yield from _keys(foreign, "traces", f"{where}: attribute", span.attributes)
+        yield from _keys(foreign, "traces", f"{where}: attribute", span.attributes, _scope(span))
         if span.status.description:
             yield f"{where}: status description"
         if span.context is not None:
@@ -65,7 +65,7 @@ def of_records(foreign: Foreign, records: Iterable[ReadableLogRecord]) -> Iterat
             yield f"{where}: body"
         if foreign.severity_text(record.severity_text) != record.severity_text:
             yield f"{where}: severity text"
-        yield from _keys(foreign, "logs", f"{where}: attribute", record.attributes)
+        yield from _keys(foreign, "logs", f"{where}: attribute", record.attributes, scope)
         yield from _origin(foreign, "logs", data.instrumentation_scope, data.resource)
 
 
@@ -85,22 +85,32 @@ def _metric(foreign: Foreign, scope: str, metric: Metric) -> Iterator[str]:
     where = f"metrics: '{OTHER if fit is None else fit[0]}'"
     if fit is None:
         yield f"{where} (as it may leave): name"
-    elif fit[1] != metric.unit:
+    # `{order}` tells no more than `shop.orders` does.
+    elif fit[1] != metric.unit and metric.unit.strip("{}") not in metric.name:
         yield f"{where}: unit"
     for point in metric.data.data_points:
         if own is None:
             yield from _keys(foreign, "metrics", f"{where}: attribute", point.attributes)
         else:
             for key, value in (point.attributes or {}).items():
-                if key not in own or foreign.policy.label(own[key], value) != str(value):
+                if key not in own or not _is_label(foreign, own[key], value):
                     yield f"{where}: attribute {_key(key)}"
         for exemplar in getattr(point, "exemplars", ()):
             yield from _keys(foreign, "metrics", f"{where}: attribute of an exemplar", exemplar.filtered_attributes)
 
 
-def _keys(foreign: Foreign, signal: str, where: str, found: Mapping[str, Any] | None) -> Iterator[str]:
+def _is_label(foreign: Foreign, attribute: Attribute, value: Any) -> bool:
+    raw = int(value) if attribute is CLOSE_CODE and str(value).isdecimal() else value
+    return foreign.policy.label(attribute, raw) == str(value)
+
+
+def _keys(foreign: Foreign, signal: str, where: str, found: Mapping[str, Any] | None, scope: str = "") -> Iterator[str]:
     attributes = dict(found or {})
-    cleared = foreign.attributes(signal, attributes)
+    cleared: Mapping[str, Any] | None
+    if scope == SCOPE_NAME:
+        cleared = foreign.policy.clear_keys(signal, attributes)
+    else:
+        cleared = foreign.attributes(signal, attributes)
     if cleared is not None:
         for key, value in attributes.items():
             if key not in cleared or _plain(cleared[key]) != _plain(value):
