@@ -10,6 +10,7 @@ from typing import Any, Final
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from otel_ws.fanout import VERSION
 from otel_ws.foreign import Foreign
 from otel_ws.semconv import SCHEMA_URL, SCOPE_NAME
 
@@ -49,8 +50,8 @@ class Origin:
         return known[1]
 
     def _cleared_scope(self, signal: str, found: Any) -> InstrumentationScope | None:
-        if found is None:
-            return None
+        if found is None or (is_ours(found) and found.version == VERSION and not found.attributes):
+            return found  # type: ignore[no-any-return]
         foreign = self._foreign
         name, version, url = found.name, found.version, found.schema_url
         attributes = foreign.attributes(signal, found.attributes)

@@ -221,7 +221,7 @@ class ClearedSpans(ApiSpans):
         if type(raised) is str:
             found.setdefault(ERROR_TYPE.key, raised.rpartition(".")[2])
         attributes = self._policy.clear_keys("traces", found)
-        return Event(self._policy.code_name("traces", event.name), attributes, event.timestamp)
+        return Event(self._foreign.event_name("traces", event.name), attributes, event.timestamp)
 
 
 class LightSpans:
