@@ -89,15 +89,16 @@ def metrics() -> MetricsData:
 def is_clear(found: Any) -> bool:
     """Whether something is there and the mark is nowhere in it, whatever it is made of."""
     texts: list[str] = []
-    _collect(found, texts, set(), 0)
+    _collect(found, texts, {}, 0)
     return bool(texts) and not any(MARK in text for text in texts)
 
 
-def _collect(thing: Any, texts: list[str], seen: set[int], depth: int) -> None:
+def _collect(thing: Any, texts: list[str], seen: dict[int, Any], depth: int) -> None:
     # Only what stood in the canary, or was made from it, is here: no stranger's object.
     if id(thing) in seen or depth > 12:
         return
-    seen.add(id(thing))
+    # Held, so that no later object has its id.
+    seen[id(thing)] = thing
     if isinstance(thing, str):
         texts.append(thing)
     elif isinstance(thing, dict):
@@ -114,8 +115,9 @@ def _collect(thing: Any, texts: list[str], seen: set[int], depth: int) -> None:
         if hasattr(thing, "items"):
             members["items"] = dict(thing.items())
         if isinstance(thing, LogRecord):
-            # What is current in the process; no exporter takes anything out of it.
+            # What is current in the process, and who cleared it; no exporter takes anything out of these.
             members.pop("context", None)
+            members.pop("_otel_ws_cleared_by", None)
         for value in members.values():
             _collect(value, texts, seen, depth + 1)
 
