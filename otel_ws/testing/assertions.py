@@ -144,9 +144,9 @@ class Assertions:
 def _label(metric: Metric, name: str) -> str:
     known = {}
     for attribute, label in zip(metric.labels, metric.label_names, strict=True):
-        known[label] = known[attribute.field or label] = known[attribute.label or label] = label
+        known["route" if attribute is semconv.ROUTE else label] = label
     if name not in known:
-        raise TypeError(f"{metric.name} has no label {name}; it has {', '.join(metric.label_names)}")
+        raise TypeError(f"{metric.name} has no label {name}; it has {', '.join(known)}")
     return known[name]
 
 
