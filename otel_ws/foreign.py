@@ -96,45 +96,53 @@ class Foreign:
         return self._cleared(signal, table, found)
 
     def _cleared(self, signal: str, table: _Table, found: Mapping[str, object]) -> dict[str, Leaving] | None:
+        texts, ranges, policy = table.texts, table.ranges, self.policy
         cleared: dict[str, Leaving] = {}
         changed = False
-        seen = 0
+        seen = undeclared = 0
         try:
             for key, value in islice(found.items(), KEY_LIMIT):
                 seen += 1
-                fit: object = None
-                if type(key) is str:
-                    fit = self._value(signal, table, key, value)
-                else:
-                    self.policy.undeclared(signal)
+                if type(key) is not str:
+                    undeclared += 1
+                    continue
+                kind = type(value)
+                if kind is str and len(value) <= LONGEST and key in texts and value in texts[key]:  # type: ignore[arg-type]
+                    cleared[key] = value  # type: ignore[assignment]
+                    continue
+                if kind is int and key in ranges and ranges[key][0] <= value <= ranges[key][1]:  # type: ignore[operator]
+                    cleared[key] = value  # type: ignore[assignment]
+                    continue
+                convention = table.conventions.get(key)
+                if convention is None and policy.kind(key) is None:
+                    undeclared += 1
+                    self._note(key)
+                    continue
+                fit = self._value(signal, table, key, convention, value)
                 if fit is not None:
-                    cleared[key] = fit  # type: ignore[assignment]
+                    cleared[key] = fit
                 changed = changed or fit is not value or value is None
-            rest = len(found) - seen
-            if rest > 0:
-                changed = True
-                self.policy.removed(signal, "undeclared", rest)
+            undeclared += max(0, len(found) - seen)
         except Exception:
             # A mapping that fails half-way: what was cleared so far is clear.
-            self.policy.undeclared(signal)
-            changed = True
-        return cleared if changed else None
+            undeclared += 1
+        if undeclared:
+            policy.removed(signal, "undeclared", undeclared)
+        return cleared if changed or undeclared else None
 
-    def _value(self, signal: str, table: _Table, key: str, value: object) -> Leaving | None:
-        convention = table.conventions.get(key)
-        if convention is None and self.policy.kind(key) is None:
-            self._note(key)
-            self.policy.undeclared(signal)
-            return None
+    def _value(
+        self, signal: str, table: _Table, key: str, convention: Convention | None, value: object
+    ) -> Leaving | None:
         if value is None:
             return None
         if type(value) is list or type(value) is tuple:
-            return self._list(signal, table, key, value)
+            return self._list(signal, table, key, convention, value)
         return self._one(signal, table, key, convention, value)
 
-    def _list(self, signal: str, table: _Table, key: str, values: Sequence[object]) -> Sequence[Value] | None:
+    def _list(
+        self, signal: str, table: _Table, key: str, convention: Convention | None, values: Sequence[object]
+    ) -> Sequence[Value] | None:
         """What conforms of a list; a list in a list never does."""
-        convention = table.conventions.get(key)
         fits = [self._one(signal, table, key, convention, value) for value in values[:LIST_LIMIT]]
         kept = [fit for fit in fits if fit is not None]
         if len(kept) == len(values) and all(fit is value for fit, value in zip(kept, values, strict=True)):
@@ -182,10 +190,8 @@ class Foreign:
     def _note(self, key: str) -> None:
         if key in WELL_KNOWN:
             self.well_known[key] += 1
-            return
-        for prefix in WELL_KNOWN_PREFIXES:
-            if key.startswith(prefix):
-                self.well_known[f"{prefix}*"] += 1
+        elif key.startswith(WELL_KNOWN_PREFIXES):
+            self.well_known[next(f"{prefix}*" for prefix in WELL_KNOWN_PREFIXES if key.startswith(prefix))] += 1
 
     # --- names ------------------------------------------------------------------------------------------
     def span_name(self, scope: str, name: object, attributes: Mapping[str, object]) -> str:

@@ -20,6 +20,7 @@ from otel_ws.semconv import OTHER, ROUTE, TEMPLATE
 from otel_ws.semconv.words import HTTP_METHODS, MESSAGING_OPERATIONS, REDIS_COMMANDS, SPAN_NAMES, SQL_VERBS
 
 ROUTES_LIMIT: Final = 10_000
+CLEAR_LIMIT: Final = 1024
 _DIRECTIONS: Final = ("http send", "http receive", "websocket send", "websocket receive")
 _TASKS: Final = ("run/", "apply_async/")
 _DATABASE: Final = ("db.system.name", "db.system")
@@ -33,6 +34,8 @@ class Names:
         self._policy = policy
         self._exceptions = Exceptions(clock)
         self._routes: set[str] = set()
+        # Names that were found to hold nothing but known words; what is known stays so.
+        self._clear: set[str] = set()
         self._rarely = Rarely(clock)
 
     def is_loaded(self, text: str) -> bool:
@@ -58,6 +61,14 @@ class Names:
 
     def of_span(self, name: str, attributes: Mapping[str, object]) -> str:
         """The name as it may leave; ``_OTHER`` where nothing of it may. ``attributes`` are already cleared."""
+        if name in self._clear:
+            return name
+        fit = self._of_span(name, attributes)
+        if fit == name and len(self._clear) < CLEAR_LIMIT:
+            self._clear.add(name)
+        return fit
+
+    def _of_span(self, name: str, attributes: Mapping[str, object]) -> str:
         if name in SPAN_NAMES or name == OTHER or self._policy.is_known(TEMPLATE, name):
             return name
         words = name.split(" ")

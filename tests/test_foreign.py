@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from otel_ws import semconv
 from otel_ws.declarations import parse
-from otel_ws.foreign import BODY, KEY_LIMIT, Foreign
+from otel_ws.foreign import BODY, KEY_LIMIT, LIST_LIMIT, Foreign
 from otel_ws.policy import Policy
 from otel_ws.pseudonyms import Pseudonyms
 from otel_ws.semconv import OTHER, Kind
@@ -185,7 +185,8 @@ def texts(thing: object) -> Iterator[str]:
     """Every text in a result; what is no text is a number or a flag."""
     if isinstance(thing, Mapping):
         for key, value in thing.items():
-            yield from (*texts(key), *texts(value))
+            assert type(key) is str
+            yield from (key, *texts(value))
     elif isinstance(thing, (list, tuple)):
         for one in thing:
             yield from texts(one)
@@ -316,6 +317,7 @@ def test_a_list_keeps_what_conforms() -> None:
 
     assert {"order.id": ("7",), "http.request.method": (OTHER,)} == cleared
     assert decision.attributes("traces", {"order.id": ["7", "8"]}) is None
+    assert {"order.id": ("7",) * LIST_LIMIT} == decision.attributes("traces", {"order.id": ["7"] * 1_000_000})
 
 
 def test_an_id_is_a_text() -> None:
@@ -327,7 +329,9 @@ def test_an_id_is_a_text() -> None:
 
 def test_an_id_is_no_label() -> None:
     """On metrics ids never leave: each would be a series of its own."""
-    cleared = foreign().attributes("metrics", {"order.id": "7", "user.id": 7, "http.request.method": "GET"})
+    ids = dict.fromkeys(["order.id", "user.id", "messaging.message.id"], "7")
+
+    cleared = foreign().attributes("metrics", {**ids, "http.request.method": "GET"})
 
     assert {"http.request.method": "GET"} == cleared
 
@@ -412,13 +416,15 @@ def test_no_mapping_makes_it_raise(signal: str, found: Any) -> None:
     assert EMAIL not in str(cleared)
 
 
-@pytest.mark.parametrize("held", [Liar("http.request.method", EMAIL), "http.request.method"])
-def test_a_text_that_lies_is_found_out(held: str) -> None:
+@pytest.mark.parametrize("key", ["http.request.method", Liar("http.request.method", EMAIL)], ids=["key", "lying key"])
+@pytest.mark.parametrize("value", ["GET", Liar("GET", EMAIL)], ids=["value", "lying value"])
+def test_a_text_that_lies_is_found_out(key: str, value: str) -> None:
     """A key or value that says it equals a known one is looked at for what it holds."""
-    cleared = foreign().attributes("traces", {held: Liar("GET", EMAIL)})
+    found = {key: value}
 
-    assert EMAIL not in str(cleared)
-    assert cleared is not None
+    cleared = foreign().attributes("traces", found)
+
+    assert EMAIL not in {str.__str__(text) for text in texts(found if cleared is None else cleared)}
 
 
 def test_a_million_keys_cost_as_much_as_a_few() -> None:
@@ -437,12 +443,13 @@ def test_a_million_keys_cost_as_much_as_a_few() -> None:
 def test_ten_megabytes_are_not_read(key: str) -> None:
     """A value of any length is judged by its length first."""
     decision = foreign(key=b"k" * 32)
-    found = {key: "x" * 10_000_000}
+    # Anew for each look: the second hash of one text costs nothing. A first one takes some milliseconds.
+    rounds = [{key: f"{number}{'x' * 10_000_000}"} for number in range(5)]
 
-    took = timeit.timeit(lambda: decision.attributes("traces", found), number=1)
+    took = min(timeit.timeit(lambda: decision.attributes("traces", found), number=1) for found in rounds)  # noqa: B023
 
-    assert took < 0.01
-    assert decision.attributes("traces", found) in ({}, {key: OTHER})
+    assert took < 0.001
+    assert decision.attributes("traces", rounds[0]) in ({}, {key: OTHER})
 
 
 @given(thing=values)
