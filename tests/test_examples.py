@@ -20,6 +20,7 @@ pytest.importorskip("opentelemetry.sdk")
 ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "examples" / "tournament" / "tests"
 PAGE = ROOT / "docs" / "testing.md"
+PRIVACY = ROOT / "docs" / "privacy.md"
 # An environment that was made before the plugin was there does not know its entry point.
 PLUGIN = () if "otel_ws" in entry_points(group="pytest11").names else ("-p", "_otel_ws_pytest")
 FILE = re.compile(r"<!-- file: ([a-z_]+\.(?:py|ini)) -->\n```[a-z]+\n(.*?)```", re.DOTALL)
@@ -58,3 +59,15 @@ def test_the_page_about_testing_says_what_works(tmp_path: Path) -> None:
 
     assert {"test_chat.py", "test_plain.py", "test_orders.py"} <= {name for name, _ in files}
     assert "5 passed" in said
+
+
+def test_the_page_about_privacy_declares_what_can_be_declared() -> None:
+    """The declarations of docs/privacy.md are taken as they stand there."""
+    from otel_ws import recorder, testing
+
+    (block,) = re.findall(r"```python\n(otel_ws\.declare\(.*?)```", PRIVACY.read_text(encoding="utf-8"), re.DOTALL)
+
+    with testing.capture():
+        exec(block, {"otel_ws": otel_ws})
+
+        assert recorder.vocabulary.kind("payment.method") is not None

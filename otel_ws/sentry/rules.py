@@ -156,9 +156,7 @@ def category(foreign: Foreign, value: Any) -> Any:
 def name(foreign: Foreign, value: Any, known: Mapping[str, Any] | None = None) -> str:
     """What a transaction is called: its route, the code that answers it, or what a span may be called."""
     plain = exact_value(value)
-    if type(plain) is str and (
-        _django_routes.has(plain) or foreign.attributes("traces", {ROUTE.key: plain}) is None
-    ):
+    if type(plain) is str and (_django_routes.has(plain) or foreign.attributes("traces", {ROUTE.key: plain}) is None):
         return plain
     return foreign.span_name("sentry", value, known or {})
 

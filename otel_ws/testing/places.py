@@ -86,7 +86,7 @@ def _metric(foreign: Foreign, scope: str, metric: Metric) -> Iterator[str]:
     if fit is None:
         yield f"{where} (as it may leave): name"
     # `{order}` tells no more than `shop.orders` does.
-    elif fit[1] != metric.unit and metric.unit.strip("{}") not in metric.name:
+    elif fit[1] != metric.unit and (metric.unit or "").strip("{}") not in metric.name:
         yield f"{where}: unit"
     for point in metric.data.data_points:
         if own is None:

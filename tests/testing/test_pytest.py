@@ -265,3 +265,35 @@ def test_it_starts_where_otel_ws_is_loaded_already(suite: pytest.Pytester) -> No
     result = suite.run(sys.executable, "-c", script, *PLUGIN, "-p", "no:django")
 
     result.assert_outcomes(passed=5)
+
+
+def test_behind_the_gate_is_what_leaves(suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where ``otel_ws.configure()`` has set the process up, the fixture sees what its gate lets through."""
+    for signal in ("TRACES", "METRICS", "LOGS"):
+        monkeypatch.setenv(f"OTEL_{signal}_EXPORTER", "none")
+    suite.makepyfile("""
+        import otel_ws
+        from opentelemetry import trace
+        from opentelemetry._logs import get_logger
+
+        otel_ws.configure()
+        tracer = trace.get_tracer("json")
+
+        def emit():
+            with tracer.start_as_current_span("SELECT 1") as span:
+                span.set_attributes({"db.system": "sqlite", "db.statement": "SELECT name FROM people"})
+                get_logger("json").emit(body="order of Ada")
+
+        def test_one(telemetry):
+            emit()
+            span = telemetry.span("SELECT")
+            assert {"db.system": "sqlite"} == dict(span.attributes)
+            assert ["Text removed by otel-ws."] == [event.body for event in telemetry.events()]
+            telemetry.assert_ids_only()
+
+        def test_two(telemetry):
+            telemetry.assert_ids_only()
+            assert [] == telemetry.spans()
+    """)
+
+    run(suite).assert_outcomes(passed=2)
