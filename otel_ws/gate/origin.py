@@ -61,7 +61,8 @@ class Origin:
             foreign.schema_url(signal, url),
         )
         # By identity: what is handed back unchanged is the plain text itself.
-        if attributes is None and kept[0] is name and kept[1] is version and (kept[2] is url or not url):
+        same = kept[0] is name and (kept[1] is version or _is_empty(version)) and (kept[2] is url or _is_empty(url))
+        if attributes is None and same:
             return found  # type: ignore[no-any-return]
         return InstrumentationScope(*kept, found.attributes if attributes is None else attributes)
 
@@ -72,6 +73,11 @@ class Origin:
         if url == found.schema_url and kept == dict(found.attributes):
             return found
         return Resource(kept, url)
+
+
+def _is_empty(text: object) -> bool:
+    # By type: a stranger's text may say that it is empty.
+    return text is None or (type(text) is str and not text)
 
 
 def is_ours(scope: Any) -> bool:

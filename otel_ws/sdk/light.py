@@ -278,7 +278,8 @@ class LightSpans:
             span.sampler_keys = tuple(attributes)
         if result.trace_state or (parent is not None and parent.trace_state):
             # What goes downstream is the caller's, as always; what is exported is cleared.
-            span._context, span._parent = self._api.exported(made), self._api.exported(parent)
+            span._context = self._api.exported(made) or made
+            span._parent = self._api.exported(parent)
         return span
 
     def finish(
@@ -292,7 +293,7 @@ class LightSpans:
                 attributes = {**self._api.cleared(span.held, span.sampler_keys), **attributes}
             span.held = span._attributes = attributes
             span._name = name
-            span._made = span._context
+            span._made = span._context or span._made
             if is_error and span._status.status_code is not StatusCode.OK:
                 span._status = _ERROR
             if span._events:

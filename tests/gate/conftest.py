@@ -48,7 +48,9 @@ DIRTY: dict[str, Any] = {
     "raw": MAIL.encode(),
     "http.request.method": "GET",
 }
-REQUESTS = {
+# Points of older SDKs take no nested value.
+FLAT = {key: value for key, value in DIRTY.items() if key != "nested"}
+REQUESTS: dict[str, Any] = {
     "traces": ExportTraceServiceRequest,
     "metrics": ExportMetricsServiceRequest,
     "logs": ExportLogsServiceRequest,
@@ -77,10 +79,10 @@ class Stranger:
         """A metric that is known, with points that nobody may tell apart, and one that is nobody's."""
         meter = provider.get_meter(f"{MARK}.app", f"1-{MARK}", f"https://{MARK}")
         known = meter.create_up_down_counter("http.server.active_requests", MARK, MARK)
-        known.add(2, DIRTY)
-        known.add(3, {**DIRTY, "user.email": f"bob-{MAIL}"})
-        meter.create_histogram("http.server.request.duration", "s", MARK).record(0.5, DIRTY)
-        meter.create_counter(f"orders.{MARK}", MARK, MARK).add(1, DIRTY)
+        known.add(2, FLAT)
+        known.add(3, {**FLAT, "user.email": f"bob-{MAIL}"})
+        meter.create_histogram("http.server.request.duration", "s", MARK).record(0.5, FLAT)
+        meter.create_counter(f"orders.{MARK}", MARK, MARK).add(1, FLAT)
 
     def log(self, provider: LoggerProvider) -> None:
         """A record with a text, an exception's fields, and attributes."""

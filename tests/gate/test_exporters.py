@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -42,7 +42,7 @@ class Pipelines:
 
 
 @pytest.fixture
-def over_http(http_receiver: Any, stranger: Any) -> Iterator[tuple[Pipelines, Any]]:
+def over_http(http_receiver: Any, stranger: Any) -> tuple[Pipelines, Any]:
     """OTLP over HTTP."""
     exporter = pytest.importorskip("opentelemetry.exporter.otlp.proto.http.trace_exporter")
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
@@ -55,11 +55,11 @@ def over_http(http_receiver: Any, stranger: Any) -> Iterator[tuple[Pipelines, An
         OTLPMetricExporter(f"{address}/v1/metrics"),
         OTLPLogExporter(f"{address}/v1/logs"),
     )
-    yield made, receiver
+    return made, receiver
 
 
 @pytest.fixture
-def over_grpc(grpc_receiver: Any, stranger: Any) -> Iterator[tuple[Pipelines, Any]]:
+def over_grpc(grpc_receiver: Any, stranger: Any) -> tuple[Pipelines, Any]:
     """OTLP over gRPC."""
     exporter = pytest.importorskip("opentelemetry.exporter.otlp.proto.grpc.trace_exporter")
     from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
@@ -72,7 +72,7 @@ def over_grpc(grpc_receiver: Any, stranger: Any) -> Iterator[tuple[Pipelines, An
         OTLPMetricExporter(address, insecure=True),
         OTLPLogExporter(address, insecure=True),
     )
-    yield made, receiver
+    return made, receiver
 
 
 @pytest.mark.parametrize("way", ["over_http", "over_grpc"])
@@ -121,7 +121,7 @@ def test_no_canary_is_sent(way: str, request: pytest.FixtureRequest, policy: Pol
     for one in (pipelines.tracers, pipelines.meters, pipelines.loggers):
         one.force_flush()
         one.shutdown()
-    assert 3 == len(proven)
+    assert len(proven) >= 3
     assert all(one["proven"] for one in proven)
     assert b"canary" not in receiver.everything
     assert {} == policy.redactions()

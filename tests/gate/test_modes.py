@@ -192,9 +192,7 @@ def test_a_span_of_ours_that_the_application_ends_leaves_cleared(
 
 @pytest.mark.parametrize("mode", ["own", "all"])
 @pytest.mark.parametrize("is_light", [True, False], ids=["light span", "SDK's span"])
-def test_our_own_telemetry_passes_as_it_is(
-    mode: str, is_light: bool, policy: Policy
-) -> None:
+def test_our_own_telemetry_passes_as_it_is(mode: str, is_light: bool, policy: Policy) -> None:
     """Names, attributes and bodies of ours are the same with the gate as without."""
     process = Process(Resource({"service.name": "arena"}))
     if not is_light:

@@ -65,13 +65,13 @@ def dumped(spans: InMemorySpanExporter) -> str:
     scope: Any = span.instrumentation_scope
     states = [span.context.trace_state, span.parent and span.parent.trace_state]
     links = [(link.context.trace_state, dict(link.attributes or {})) for link in span.links]
-    return span.to_json() + repr((scope, span.resource.schema_url, [dict(one or {}) for one in states], links))
+    return str(span.to_json()) + repr((scope, span.resource.schema_url, [dict(one or {}) for one in states], links))
 
 
 def dumped_records(records: InMemoryLogRecordExporter) -> str:
     """Everything in the finished records that can be shown."""
     (found,) = records.get_finished_logs()
-    return found.to_json() + repr((found.instrumentation_scope, found.resource.schema_url))
+    return str(found.to_json()) + repr((found.instrumentation_scope, found.resource.schema_url))
 
 
 @pytest.mark.parametrize("kind", SPAN_PROCESSORS)
@@ -261,7 +261,7 @@ def test_a_method_that_somebody_put_around_ours_stays(
         seen.append(batch)
         return ours(batch)
 
-    spans.export = theirs  # type: ignore[method-assign]
+    spans.export = theirs  # type: ignore[assignment,method-assign]
 
     gate.uninstall()
     stranger.span(tracers)
