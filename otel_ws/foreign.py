@@ -282,7 +282,7 @@ class Foreign:
         if type(exact) is str and len(exact) <= LONGEST:
             known = METRIC_CONVENTIONS.get(exact)
             if known is not None or self.policy.kind(exact) is Kind.NUMBER:
-                fits = type(measure) is str and len(measure) < 32 and (measure in UNITS or measure == known)
+                fits = type(measure) is str and len(measure) < 32 and (measure in UNITS or measure in (known, ""))
                 return exact, str(measure) if fits else known or ""
         self.policy.undeclared("metrics")
         return None

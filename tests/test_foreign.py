@@ -340,8 +340,8 @@ def test_common_words_are_labels_alone() -> None:
     """Words such as ``state`` mean something on the metrics that we know, and nothing elsewhere."""
     decision = foreign()
 
-    assert decision.attributes("metrics", {"state": "idle", "cpu": 3, "device": "eth0"}) is None
-    assert {} == decision.attributes("traces", {"state": "idle", "cpu": 3, "device": "eth0"})
+    assert decision.attributes("metrics", {"state": "idle", "cpu": 3, "device": "zram0", "family": 2}) is None
+    assert {} == decision.attributes("traces", {"state": "idle", "cpu": 3, "device": "eth0", "family": 2})
     assert {"device": OTHER} == decision.attributes("metrics", {"device": "alice-vpn"})
 
 
@@ -633,6 +633,7 @@ def test_a_level_has_a_known_name(text: str, expected: str | None) -> None:
     [
         ("http.server.request.duration", "s", ("http.server.request.duration", "s")),
         ("http.server.request.duration", "alice", ("http.server.request.duration", "s")),
+        ("http.server.request.duration", "", ("http.server.request.duration", "")),
         ("system.swap.usage", "pages", ("system.swap.usage", "pages")),
         ("orders.total", "{order}", ("orders.total", "")),
         ("orders.total", "s", ("orders.total", "s")),

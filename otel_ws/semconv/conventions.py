@@ -184,21 +184,17 @@ LABEL_CONVENTIONS: Final[dict[str, Convention]] = {
     # There it is the route, not the path.
     "http.target": _TEMPLATE,
     "task": _CODE_NAME,
-    "type": _choice(
-        words(
-            "rss vms user system shared text lib data dirty involuntary voluntary read write SocketKind.SOCK_STREAM "
-            "SocketKind.SOCK_DGRAM"
-        )
-    ),
+    "type": _choice(words("rss vms user system shared text lib data dirty involuntary voluntary read write")),
     "state": _choice(STATES),
     "direction": _choice(words("read write receive transmit in out")),
-    "family": _choice(words("AddressFamily.AF_INET AddressFamily.AF_INET6 AddressFamily.AF_UNIX")),
+    # A number of the address family; the kind of socket is told by the protocol.
+    "family": _number(0, 64),
     "protocol": _choice(words("tcp udp")),
     "device": Convention(
         Kind.CHOICE,
         words("lo docker0"),
         form=re.compile(
-            r"(?:eth|wlan|bond|br|sd[a-z]|vd[a-z]|xvd[a-z]|md|dm-|loop|sr|disk)[0-9]{0,3}"
+            r"(?:eth|wlan|bond|br|virbr|ifb|tun|tap|dummy|zram|nbd|sd[a-z]|vd[a-z]|xvd[a-z]|md|dm-|loop|sr|disk)[0-9]{0,3}"
             r"|en[opsx][0-9]{1,3}(?:[sf][0-9]{1,3}){0,2}|nvme[0-9]{1,2}(?:n[0-9]{1,2}(?:p[0-9]{1,2})?)?"
         ),
     ),
