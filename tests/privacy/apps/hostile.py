@@ -8,6 +8,7 @@ and after the gate, processors of strangers, the SDK's own, exporters handed thi
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
 import re
@@ -23,12 +24,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from opentelemetry import baggage, context, trace
 from opentelemetry._logs import LogRecord, SeverityNumber
-from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
+from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor, ReadableLogRecord
 from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import Exemplar, MeterProvider
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     Metric,
+    MetricReader,
     MetricsData,
     NumberDataPoint,
     PeriodicExportingMetricReader,
@@ -53,6 +55,7 @@ from opentelemetry.trace import (
 )
 
 from otel_ws import gate, recorder
+from otel_ws.gate import canary
 from otel_ws.sdk.capture import Batches, LogRecordCapture, MetricCapture, SpanCapture, exported
 from otel_ws.semconv import Kind
 from otel_ws.semconv.conventions import ATTRIBUTE_CONVENTIONS
@@ -138,6 +141,39 @@ class Shipping(SpanProcessor):
         Spans.export(self._exporter, [span])
 
 
+class ShippingRecords(LogRecordProcessor):
+    """The same for log records."""
+
+    def __init__(self, exporter: Records) -> None:
+        self._exporter = exporter
+
+    def on_emit(self, log_record: Any) -> None:
+        """Ship it, at once."""
+        parts = {"resource": log_record.resource, "instrumentation_scope": log_record.instrumentation_scope}
+        Records.export(self._exporter, [ReadableLogRecord(log_record=log_record.log_record, **parts)])
+
+    def shutdown(self) -> None:
+        """Nothing to end."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Nothing is held back."""
+        return True
+
+
+class ShippingReader(MetricReader):
+    """The same for points."""
+
+    def __init__(self, exporter: Points) -> None:
+        super().__init__()
+        self._ship = exporter
+
+    def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> None:
+        Points.export(self._ship, metrics_data)
+
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
+        """Nothing to end."""
+
+
 class Run:
     """One run: its stream of values, where they go, and what was found."""
 
@@ -147,6 +183,7 @@ class Run:
         self.sent = 0
         self.bytes = 0
         self.requests = 0
+        self.batches = 0
         self.leaks: Counter[str] = Counter()
         self.surfaces: Counter[str] = Counter()
         self.started = started
@@ -157,7 +194,8 @@ class Run:
         self.stream = Stream(texts, self.sent)
         if len(self.pipes) < PIPES:
             self.pipes.append(Pipes(self.stream, self.kept))
-        pipes = self.pipes[self.sent % len(self.pipes)]
+        pipes = self.pipes[self.batches % len(self.pipes)]
+        self.batches += 1
         for _ in range(SPANS_EACH):
             pipes.emit(self.stream)
         pipes.metrics(self.stream)
@@ -180,20 +218,27 @@ class Run:
                 self.surfaces[f"{signal}: {one.surface}"] += 1
 
 
+_COUNTER: Final = itertools.count()
+
+
 class Pipes:
     """Three providers with a hostile resource: every second one is older than the gate."""
 
     def __init__(self, stream: Any, kept: Kept) -> None:
         spans, records = Spans(kept), Records(kept)
-        resource = Resource(about(stream, kind="resource"), schema_url=str(stream.text()))
+        # Every sixth is one of a careful stranger: what is clear in itself takes the quick way.
+        self.is_careful = next(_COUNTER) % 6 == 5
+        hostile = Resource(about(stream, kind="resource"), schema_url=str(stream.text()))
+        resource = Resource({"service.name": "shop"}) if self.is_careful else hostile
         self.tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
         self.loggers = LoggerProvider(resource=resource, shutdown_on_exit=False)
         self.tracers.add_span_processor(Shipping(Spans(kept)))
         self.tracers.add_span_processor(SimpleSpanProcessor(spans))
+        self.loggers.add_log_record_processor(ShippingRecords(Records(kept)))
         self.loggers.add_log_record_processor(SimpleLogRecordProcessor(records))
         self.exporters = spans, records
         self.resource, self.kept = resource, kept
-        scope = self.scope(stream)
+        scope: Any = ("asyncio", None, None, None) if self.is_careful else self.scope(stream)
         self.tracer = self.tracers.get_tracer(*scope[:2], schema_url=scope[2], attributes=scope[3])
         self.logger = self.loggers.get_logger(*scope[:2], schema_url=scope[2], attributes=scope[3])
 
@@ -208,16 +253,7 @@ class Pipes:
         linked = SpanContext(3, 4, True, TraceFlags(1), TraceState([("v", stream.ascii()), ("ot", stream.ascii())]))
         current = trace.set_span_in_context(NonRecordingSpan(parent))
         token = context.attach(baggage.set_baggage(stream.ascii(), stream.text(), current))
-        span = self.tracer.start_span(
-            stream.text(), kind=SpanKind.SERVER, attributes=about(stream), links=[Link(linked, about(stream, keys=4))]
-        )
-        span.set_attributes(about(stream))
-        span.add_event(stream.text(), about(stream, keys=4))
-        try:
-            raise ValueError(stream.text())
-        except ValueError as exc:
-            span.record_exception(exc, about(stream, keys=2))
-        span.set_status(Status(StatusCode.ERROR, stream.text()))
+        span = self._careful(stream, linked) if self.is_careful else self._careless(stream, linked)
         span.end()
         record = LogRecord(
             timestamp=1,
@@ -230,6 +266,36 @@ class Pipes:
         self.logger.emit(record)
         self._by_hand(span, record)
         context.detach(token)
+
+    def _careless(self, stream: Any, linked: SpanContext) -> Any:
+        """A span with everything everywhere."""
+        links = [Link(linked, about(stream, keys=4))]
+        span = self.tracer.start_span(stream.text(), kind=SpanKind.SERVER, attributes=about(stream), links=links)
+        span.set_attributes(about(stream))
+        span.add_event(stream.text(), about(stream, keys=4))
+        try:
+            raise ValueError(stream.text())
+        except ValueError as exc:
+            span.record_exception(exc, about(stream, keys=2))
+        span.set_status(Status(StatusCode.ERROR, stream.text()))
+        return span
+
+    def _careful(self, stream: Any, linked: SpanContext) -> Any:
+        """A span that is clear in all but one place."""
+        which = stream.taken % 4
+        span = self.tracer.start_span(
+            "GET",
+            context.Context(),
+            attributes={"http.request.method": "GET"},
+            links=[Link(linked, about(stream, keys=4))] if which == 0 else (),
+        )
+        if which == 1:
+            span.add_event(stream.text(), about(stream, keys=4))
+        elif which == 2:
+            span.set_status(Status(StatusCode.ERROR, stream.text()))
+        elif which == 3:
+            span.set_attributes(about(stream))
+        return span
 
     def _by_hand(self, span: Any, record: LogRecord) -> None:
         """Whoever holds an exporter may hand it things directly, past every processor."""
@@ -244,7 +310,8 @@ class Pipes:
                     aggregation=ExplicitBucketHistogramAggregation())  # fmt: skip
         exporter = Points(self.kept)
         reader = PeriodicExportingMetricReader(exporter, export_interval_millis=10**9)
-        provider = MeterProvider([reader], resource=self.resource, views=[view], shutdown_on_exit=False)
+        shipping = ShippingReader(Points(self.kept))
+        provider = MeterProvider([reader, shipping], resource=self.resource, views=[view], shutdown_on_exit=False)
         scope = self.scope(stream)
         meter = provider.get_meter(*scope[:2], schema_url=scope[2], attributes=scope[3])
         with trace.use_span(self.tracer.start_span("x"), end_on_exit=False):
@@ -256,6 +323,7 @@ class Pipes:
                 known.record(0.1, about(stream, keys=4, plain=True))
                 other.add(1, about(stream, keys=4, plain=True))
         reader.collect()
+        shipping.collect()
         provider.shutdown()
         exporter.export(collected(stream, self.resource))
 
@@ -324,10 +392,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--values", type=int, default=20_000)
     parser.add_argument("--mode", default="all", help="of the gate; own is the control: everything leaks")
+    parser.add_argument("--unproven", action="store_true", help="believe every wall at start-up, whatever it does")
     parser.add_argument("--quiet", action="store_true")
     options = parser.parse_args(arguments)
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
+    if options.unproven:
+        canary.is_clear = lambda found: True
     run = drive(options.values, not options.quiet, options.mode)
     seconds = time.monotonic() - run.started
     answer = {
