@@ -217,6 +217,7 @@ def by_hand() -> None:
     log.info("paid by %s", mark("log_breadcrumb"))
     sentry_sdk.capture_message(f"hello {mark('message')}")
     log.error("cannot ship to %s", mark("log_argument"), extra={"buyer": mark("log_extra")})
+    logging.getLogger(mark("logger")).error("text")
     try:
         fail("hand")
     except PrizeError:

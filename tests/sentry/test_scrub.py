@@ -217,7 +217,33 @@ def test_a_streamed_span_always_comes_back() -> None:
     span = {"trace_id": "0" * 32, "span_id": "0" * 16, "name": SECRET, "status": "ok", "attributes": {"buyer": SECRET}}
 
     assert {"name": "_OTHER", "attributes": {}} == scrub(span, {})
-    assert {"name": "_OTHER", "attributes": {}} == scrub({**span, Raises("severity_number"): 1}, {})
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        (
+            {"event_id": EVENT_ID, "message": SECRET},
+            {"event_id": EVENT_ID, "level": "error", "platform": "python", "message": "Text removed by otel-ws."},
+        ),
+        ({"event_id": SECRET}, None),
+        ({"event_id": EVENT_ID, "type": "transaction", "transaction": SECRET}, None),
+        ({"severity_number": 9, "severity_text": "info", "time_unix_nano": 1, "body": SECRET}, None),
+        ({"category": SECRET}, None),
+        ({"name": SECRET, "value": 1.0, "attributes": {}}, None),
+        ({"name": SECRET, "attributes": {"buyer": SECRET}}, {"name": "_OTHER", "attributes": {}}),
+    ],
+)
+def test_our_own_failure_lets_nothing_through(monkeypatch: pytest.MonkeyPatch, item: Any, expected: Any) -> None:
+    """Whatever breaks in the policy, an event becomes a sign and everything else is dropped or emptied."""
+
+    def broken(*args: object) -> None:
+        raise RuntimeError(SECRET)
+
+    monkeypatch.setattr("otel_ws.sentry._foreign", broken)
+
+    assert expected == scrub(item, {})
+    assert {"sentry": 1} == faults.snapshot()
 
 
 def test_a_log_without_what_the_sdk_reads_is_dropped() -> None:

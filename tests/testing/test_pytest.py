@@ -154,9 +154,27 @@ def test_a_set_up_that_is_there_stays(suite: pytest.Pytester) -> None:
 def test_a_switched_off_sdk_is_captured(suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Suites often switch the SDK off by its variables; the fixture works all the same."""
     monkeypatch.setenv(*name.split("="))
-    suite.makepyfile(EMIT + SUITE)
+    suite.makepyfile(
+        EMIT
+        + SUITE
+        + """
+async def test_ours(telemetry):
+    from asgiref.testing import ApplicationCommunicator
+    import otel_ws
 
-    run(suite).assert_outcomes(passed=5)
+    async def application(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+
+    client = ApplicationCommunicator(otel_ws.WebSocketMiddleware(application), {"type": "websocket", "headers": []})
+    await client.send_input({"type": "websocket.connect"})
+    await client.wait()
+    assert ["connect _OTHER", "disconnect _OTHER"] == telemetry.span_names()
+    telemetry.assert_connections(1)
+"""
+    )
+
+    run(suite).assert_outcomes(passed=6)
 
 
 def test_nothing_is_recorded_between_captures(suite: pytest.Pytester) -> None:
@@ -273,11 +291,12 @@ def test_behind_the_gate_is_what_leaves(suite: pytest.Pytester, monkeypatch: pyt
         monkeypatch.setenv(f"OTEL_{signal}_EXPORTER", "none")
     suite.makepyfile("""
         import otel_ws
-        from opentelemetry import trace
+        from opentelemetry import metrics, trace
         from opentelemetry._logs import get_logger
 
         otel_ws.configure()
         tracer = trace.get_tracer("json")
+        counter = metrics.get_meter("json").create_counter("process.uptime", "s")
 
         def emit():
             with tracer.start_as_current_span("SELECT 1") as span:
@@ -294,6 +313,13 @@ def test_behind_the_gate_is_what_leaves(suite: pytest.Pytester, monkeypatch: pyt
         def test_two(telemetry):
             telemetry.assert_ids_only()
             assert [] == telemetry.spans()
+
+        def test_the_process_own_recorder_rests(telemetry):
+            counter.add(1)
+            heard = telemetry.others.metrics()
+            scopes = {s.scope.name for data in heard for r in data.resource_metrics for s in r.scope_metrics}
+            if hasattr(metrics.get_meter_provider(), "add_metric_reader"):
+                assert {"json"} == scopes
     """)
 
-    run(suite).assert_outcomes(passed=2)
+    run(suite).assert_outcomes(passed=3)

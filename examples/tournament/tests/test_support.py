@@ -102,15 +102,17 @@ async def test_from_a_log_line_to_the_person(
 def test_without_permission_nothing_is_told(
     telemetry: Telemetry, player: User, operator: User, look_up: Callable[..., Any]
 ) -> None:
-    """A player with an admin's role in his token, and staff whose right was taken away, are refused and audited."""
+    """An admin's role in a player's token, and staff who has left or lost the right, are refused and audited."""
+    former = User.objects.create(pk=1032, username="evander")
+    former.user_permissions.add(Permission.objects.get(codename="view_profile"))
     operator.user_permissions.clear()
 
-    for who in (player, operator):
+    for who in (player, former, operator):
         assert look_up(who, player.pk) == (403, {"code": "NOT_PERMITTED"})
 
     outcomes = [(event.attributes["user.id"], event.attributes["lookup.outcome"]) for event in telemetry.events()]
-    assert outcomes == [("1007", "refused"), ("1031", "refused")]
-    assert AuditEntry.objects.filter(granted=False).count() == 2
+    assert outcomes == [("1007", "refused"), ("1032", "refused"), ("1031", "refused")]
+    assert AuditEntry.objects.filter(granted=False).count() == 3
 
 
 @pytest.mark.parametrize("reason", ["", "CURIOSITY", "ottokar%20owes%20me"])
