@@ -14,9 +14,8 @@ from opentelemetry.trace import Link, Status
 
 from otel_ws.foreign import Foreign
 from otel_ws.gate.origin import Origin, is_ours
-from otel_ws.loaded import LONGEST
 from otel_ws.sdk import contrib
-from otel_ws.sdk._private.pipelines import is_bare, mapping_in
+from otel_ws.sdk._private.pipelines import bare_parts
 from otel_ws.sdk.light import LightSpan, clear_context
 from otel_ws.semconv import MESSAGE_TYPE, OTHER, ROUTE
 
@@ -24,7 +23,8 @@ SIGNAL: Final = "traces"
 # The SDK's own default limits; a provider may have none.
 _EVENTS: Final = 128
 _LINKS: Final = 128
-_NAMES: Final = 1024
+_KEPT: Final = 1024
+_UNASKED: Final = object()
 _OWN_NAMES: Final = ("connect", "message", "disconnect", "send")
 
 
@@ -57,9 +57,11 @@ class SpanClearing:
         self._origin = origin
         # How many spans were left out because they say what ours say, or that nothing happened.
         self.suppressed = {"websocket": 0, "polling": 0}
-        # The resource of our own spans, cleared; and names that were found to conform, which they do for ever.
+        # What was found to conform, for the quick look: it does so for ever. The last resource, names, and scopes
+        # by their identity.
         self._resource: object = None
         self._names: set[str] = set()
+        self._scopes: dict[int, object] = {}
 
     def span(self, span: Any) -> Any:
         """One span on its way into the processors."""
@@ -71,33 +73,38 @@ class SpanClearing:
 
     def stranger(self, span: Any) -> Any:
         """One span of which nothing is known, whoever made it."""
+        attributes: Any = _UNASKED
+        parts = bare_parts(span)
+        if parts is not None:
+            name, scope, resource, found = parts
+            if type(name) is str and name in self._names and id(scope) in self._scopes and resource is self._resource:
+                attributes = self._foreign.attributes(SIGNAL, found)
+                if attributes is None:
+                    return span
+        return self._looked_at(span, attributes, is_bare=parts is not None)
+
+    def _looked_at(self, span: Any, attributes: Any, *, is_bare: bool) -> Any:
         kind = self._is_noise(span)
         if kind:
             self.suppressed[kind] += 1
             return None
         scope, resource = span.instrumentation_scope, span.resource
         clear_scope = self._origin.scope(SIGNAL, scope)
-        clear_resource = self._origin.resource(resource)
-        found = mapping_in(span._attributes)
-        attributes = self._foreign.attributes(SIGNAL, found)
-        kept = found if attributes is None else attributes
-        name = span.name
-        if type(name) is not str or len(name) > LONGEST or name not in self._names:
-            name = self._name(scope, name, kept or {})
-        if (
-            attributes is None
-            and name is span.name
-            and clear_scope is scope
-            and clear_resource is resource
-            and is_bare(span)
-        ):
+        clear_resource = self._resource = self._origin.resource(resource)
+        if attributes is _UNASKED:
+            attributes = self._foreign.attributes(SIGNAL, span.attributes)
+        kept = span.attributes if attributes is None else attributes
+        name = self._name(scope, span.name, kept)
+        if attributes is None and name is span.name and clear_scope is scope and clear_resource is resource and is_bare:
+            if scope is not None and scope.name not in contrib.NOISY and len(self._scopes) < _KEPT:
+                self._scopes[id(scope)] = scope
             return span
         cleared = ClearedSpan(
             name=name,
             context=clear_context(self._foreign, span.get_span_context()),
             parent=clear_context(self._foreign, span.parent),
             resource=clear_resource,
-            attributes=dict(kept or {}),
+            attributes=dict(kept),
             events=self._events(span.events),
             links=self._links(span.links),
             kind=span.kind,
@@ -116,7 +123,7 @@ class SpanClearing:
             if known and (route in (OTHER, attributes.get(ROUTE.key)) or name in _OWN_NAMES):
                 return name
         cleared = self._foreign.span_name("" if scope is None else scope.name, name, attributes)
-        if cleared is name and len(self._names) < _NAMES:
+        if cleared is name and len(self._names) < _KEPT:
             self._names.add(cleared)
         return cleared
 

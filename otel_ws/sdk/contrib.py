@@ -15,6 +15,7 @@ from otel_ws import faults
 
 ASGI: Final = frozenset(f"opentelemetry.instrumentation.{name}" for name in ("asgi", "fastapi", "starlette"))
 REDIS: Final = "opentelemetry.instrumentation.redis"
+NOISY: Final = ASGI | {REDIS}
 _WEBSOCKET: Final = (" websocket send", " websocket receive")
 _HTTP: Final = (" http send", " http receive")
 _METHODS: Final = ("http.request.method", "http.method")

@@ -182,31 +182,3 @@ def test_a_processor_that_ships_by_itself_is_named(
     (name,) = gate.status()["ungated"]
     assert name.endswith("Shipper")
     assert 1 == len([one for one in caplog.records if "cannot gate" in one.message])
-
-
-def test_an_exporter_that_takes_no_wall_is_named(
-    sinks: Sinks, policy: Policy, stranger: Any, hidden: Callable[[], dict[str, int]]
-) -> None:
-    """An object without room for a method of ours is listed; what it gets was cleared at the entrance."""
-
-    class Slotted:
-        __slots__ = ("seen",)
-
-        def __init__(self) -> None:
-            self.seen: list[Any] = []
-
-        def export(self, batch: Any) -> None:
-            self.seen.extend(batch)
-
-        def shutdown(self) -> None:
-            """Nothing."""
-
-    slotted = Slotted()
-    sinks.tracers.add_span_processor(SimpleSpanProcessor(slotted))  # type: ignore[arg-type]
-    gate.install("all", policy)
-
-    stranger.span(sinks.tracers)
-
-    assert ["GET"] == [span.name for span in slotted.seen]
-    assert 1 == len(gate.status()["ungated"])
-    assert {"gate.build": 1} == hidden()
