@@ -7,6 +7,7 @@ and opens no connection.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, entry_points, version
@@ -37,7 +38,8 @@ class Finding:
 def findings(named: str | None) -> list[Finding]:
     """Everything, in the order in which a person would look; the application is imported if it is named."""
     # Read before anything is imported: a project's module may set some of it.
-    found = [*_packages(), *_settings(), *_exporters(dict(os.environ)), *_django(named)]
+    was_named = bool(os.environ.get("DJANGO_SETTINGS_MODULE"))
+    found = [*_packages(), *_settings(), *_exporters(dict(os.environ))]
     load.exporters()
     if named is None:
         found.append(
@@ -56,7 +58,19 @@ def findings(named: str | None) -> list[Finding]:
             *found,
             Finding(FAILURE, "application", str(exc), "start it once with your server to see the whole error"),
         ]
-    return [*found, *_application(named, application), *_vocabulary(routes_of(application)), *gate_findings()]
+    found += _application(named, application)
+    conf = sys.modules.get("django.conf")
+    if conf is not None and conf.settings.configured and not was_named:
+        found.append(
+            Finding(
+                WARNING,
+                "django",
+                "DJANGO_SETTINGS_MODULE is not in the environment: opentelemetry-instrument needs it there, before "
+                "asgi.py could set it",
+                "export it, or use --settings here",
+            )
+        )
+    return [*found, *_vocabulary(routes_of(application)), *gate_findings()]
 
 
 # --- the environment ----------------------------------------------------------------------------------------
@@ -162,18 +176,6 @@ def _stock_prometheus(environ: Mapping[str, str]) -> Finding:
         "OTEL_METRICS_EXPORTER=prometheus works with one worker alone: "
         "the stock exporter takes its port when it is made, in a supervisor or in one worker of many",
         way_out,
-    )
-
-
-def _django(named: str | None) -> Iterator[Finding]:
-    if find_spec("django") is None or os.environ.get("DJANGO_SETTINGS_MODULE") or named is None:
-        return
-    yield Finding(
-        WARNING,
-        "django",
-        "DJANGO_SETTINGS_MODULE is not in the environment: with opentelemetry-instrument "
-        "it must be there before asgi.py could set it",
-        "export DJANGO_SETTINGS_MODULE, or use --settings",
     )
 
 

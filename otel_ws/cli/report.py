@@ -81,7 +81,7 @@ def as_text(report: Report) -> list[str]:
     lines.append(f"{'signal':12}{'surface':28}{'values':>8}{'leaks':>8}")
     for (signal, surface), (values, leaks) in report.surfaces.items():
         lines.append(f"{signal:12}{surface:28}{values or '-':>8}{leaks if values else '-':>8}")
-    lines += ["", *(f"leak     {leak}" for leak in report.leaks)]
+    lines += ["", "-: nothing was exported there", *(f"leak     {leak}" for leak in report.leaks)]
     lines += [*(f"warning  {text}" for text in report.warnings), *(f"failure  {text}" for text in report.failures)]
     leaks = sum(leak.times for leak in report.leaks)
     places = f" in {len(report.leaks)} places" if leaks else ""

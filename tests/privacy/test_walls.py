@@ -43,9 +43,8 @@ def results(
     program: Any, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Results]:
     """What was found without each wall that a chosen test asks for: two at a time."""
-    asked = {
-        item.callspec.params["wall"] for item in request.session.items if "wall" in getattr(item, "fixturenames", ())
-    }
+    chosen = (getattr(item, "callspec", None) for item in request.session.items)
+    asked = {spec.params.get("wall") for spec in chosen if spec is not None}
 
     def find(wall: dict[str, str]) -> dict[str, Any]:
         folder = without(wall, tmp_path_factory.mktemp("without"))

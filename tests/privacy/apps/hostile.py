@@ -239,8 +239,8 @@ class Pipes:
         self.exporters = spans, records
         self.resource, self.kept = resource, kept
         scope: Any = ("asyncio", None, None, None) if self.is_careful else self.scope(stream)
-        self.tracer = self.tracers.get_tracer(*scope[:2], schema_url=scope[2], attributes=scope[3])
-        self.logger = self.loggers.get_logger(*scope[:2], schema_url=scope[2], attributes=scope[3])
+        self.tracer = self.tracers.get_tracer(scope[0], scope[1], schema_url=scope[2], attributes=scope[3])
+        self.logger = self.loggers.get_logger(scope[0], scope[1], scope[2], scope[3])
 
     @staticmethod
     def scope(stream: Any) -> tuple[str, str, str, dict[str, Any]]:
@@ -313,7 +313,7 @@ class Pipes:
         shipping = ShippingReader(Points(self.kept))
         provider = MeterProvider([reader, shipping], resource=self.resource, views=[view], shutdown_on_exit=False)
         scope = self.scope(stream)
-        meter = provider.get_meter(*scope[:2], schema_url=scope[2], attributes=scope[3])
+        meter = provider.get_meter(scope[0], scope[1], scope[2], scope[3])
         with trace.use_span(self.tracer.start_span("x"), end_on_exit=False):
             counter = meter.create_counter(stream.ascii(), stream.ascii()[:20], stream.text())
             known = meter.create_histogram(METRIC, stream.ascii()[:20], stream.text())

@@ -197,7 +197,7 @@ def application(redis_url: str, dsn: str | None, folder: str, echo: str) -> tupl
     def own() -> None:
         state = TraceState([("vendor", MARKS.word("a link's tracestate"))])
         linked = SpanContext(0xA, 0xB, True, TraceFlags(1), state)
-        about = {
+        about: dict[str, Any] = {
             "email": MARKS.email("a span attribute"), f"k.{MARKS.word('a span attribute key')}": 1,
             "user.id": MARKS.email("a wrong user id"), "people": [MARKS.person("a listed value"), "x"],
             "phone": int(MARKS.number("a number under an undeclared key")),
@@ -301,13 +301,13 @@ async def talk(port: int, fail: bool) -> None:
     room = quote(MARKS.email("the room's path"))
     address = f"ws://127.0.0.1:{port}/ws/room/{room}/17/?token={MARKS.token('the query')}"
     handshake = {name: value for name, value in HEADERS.items() if name != "User-Agent"}
-    protocol = [MARKS.word("the subprotocol")]
+    protocol: Any = [MARKS.word("the subprotocol")]
     with contextlib.suppress(ConnectionClosed):
         async with connect(
             address,
             additional_headers=handshake,
             subprotocols=protocol,
-            user_agent_header=None,  # type: ignore[arg-type]
+            user_agent_header=None,
         ) as peer:
             await peer.send(json.dumps({"type": "greet", "name": MARKS.person("a message")}))
             await peer.recv()
