@@ -52,24 +52,26 @@ def is_polling(span: Any) -> bool:
     return span.name == "EVAL" and (span.attributes or {}).get("db.redis.args_length") == _CLEAN_UP_LENGTH
 
 
-def without(context: Context) -> Context:
-    """The context for a connect span: not under a span of the same connection that is suppressed.
+def look_around(context: Context) -> Context:
+    """Called where a connection begins or ends: the context for our span, not under one that is suppressed.
 
-    Where it is not, both are exported; that is the user's business, and told once.
+    Where theirs are not suppressed, both are exported; that is the user's business, and told once.
     """
     global are_ours_there
     are_ours_there = True
-    current = get_current_span(context)
-    try:
-        if not current.is_recording() or not is_websocket(current):
-            return context
-    except AttributeError:  # a span of another make: it has no scope
-        return context
     if is_suppressed:
-        return set_span_in_context(INVALID_SPAN, context)
-    faults.warn_once(
-        "contrib.websocket",
-        "otel-ws: an ASGI instrumentation makes spans of the same WebSockets, with paths, queries and addresses in "
-        "them. Put its middleware around the HTTP application alone, or set OTEL_WS_GATE=all.",
-    )
+        return set_span_in_context(INVALID_SPAN, context) if _is_double(get_current_span(context)) else context
+    if _is_double(get_current_span()):
+        faults.warn_once(
+            "contrib.websocket",
+            "otel-ws: an ASGI instrumentation makes spans of the same WebSockets, with paths, queries and addresses "
+            "in them. Put its middleware around the HTTP application alone, or set OTEL_WS_GATE=all.",
+        )
     return context
+
+
+def _is_double(span: Any) -> bool:
+    try:
+        return bool(span.is_recording()) and is_websocket(span)
+    except AttributeError:  # a span of another make: it has no scope
+        return False

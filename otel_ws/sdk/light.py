@@ -175,7 +175,9 @@ class ClearedSpans(ApiSpans):
         self, name: str, kind: SpanKind, context: Context, links: list[Link], start_time: int | None = None
     ) -> Span:
         """Ask the tracer, and remember what the sampler said."""
-        span = super().start(name, kind, contrib.without(context) if name == "connect" else context, links, start_time)
+        if name != "message":
+            context = contrib.look_around(context)
+        span = super().start(name, kind, context, links, start_time)
         if isinstance(span, SdkSpan):
             note_start(span)
             # The application may end it before its time, and then nothing of ours would be asked.
@@ -250,8 +252,8 @@ class LightSpans:
     ) -> Span:
         """Ask the sampler, and start a span; one that is not sampled costs next to nothing."""
         parts = self._parts
-        if name == "connect":
-            context = contrib.without(context)
+        if name != "message":
+            context = contrib.look_around(context)
         found = get_current_span(context).get_span_context()
         is_taken = bool(self._look())
         if not self._is_blind:
