@@ -9,7 +9,7 @@ import base64
 import codecs
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -140,17 +140,17 @@ class Stream:
     def text(self) -> str:
         """The next text."""
         self.taken += 1
-        return self._texts[int(self._random.random() * len(self._texts))]
+        return self._texts[self.pick(len(self._texts))]
 
     def value(self) -> Any:
         """The next value, of any type."""
-        return dressed(self.text(), int(self._random.random() * 1e6))
+        return dressed(self.text(), self.pick(1_000_000))
 
     def ascii(self) -> str:
         """The next text as a name that the API takes where it looks at form."""
         self.taken += 1
-        return f"{WORD}{self._random.randrange(10**6)}"
+        return f"{WORD}{self.pick(1_000_000)}"
 
-    def values(self, keys: list[str]) -> Iterator[tuple[str, Any]]:
-        """A value for each key."""
-        return ((key, self.value()) for key in keys)
+    def pick(self, below: int) -> int:
+        """A number from 0, by chance."""
+        return int(self._random.random() * below)

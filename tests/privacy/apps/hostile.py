@@ -12,25 +12,25 @@ import itertools
 import json
 import logging
 import re
+import secrets
 import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from corpus import FITS_AN_ID, HALVES, TEXTS, Stream, needles  # type: ignore[import-not-found]
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from opentelemetry import baggage, context, trace
 from opentelemetry._logs import LogRecord, SeverityNumber
-from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor, ReadableLogRecord
+from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
 from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import Exemplar, MeterProvider
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     Metric,
-    MetricReader,
     MetricsData,
     NumberDataPoint,
     PeriodicExportingMetricReader,
@@ -40,7 +40,7 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
@@ -53,10 +53,19 @@ from opentelemetry.trace import (
     TraceFlags,
     TraceState,
 )
+from sinks import (  # type: ignore[import-not-found]
+    Kept,
+    Points,
+    Records,
+    Shipping,
+    ShippingReader,
+    ShippingRecords,
+    Spans,
+)
 
 from otel_ws import gate, recorder
 from otel_ws.gate import canary
-from otel_ws.sdk.capture import Batches, LogRecordCapture, MetricCapture, SpanCapture, exported
+from otel_ws.sdk.capture import exported
 from otel_ws.semconv import Kind
 from otel_ws.semconv.conventions import ATTRIBUTE_CONVENTIONS
 
@@ -90,88 +99,6 @@ SPANS_EACH: Final = 8
 ROUNDS_EACH: Final = 4
 CHUNK: Final = 50
 METRIC: Final = "http.server.request.duration"
-
-
-class Kept(Batches):
-    """The requests, and how often the encoder could make none: what is clear can always be encoded."""
-
-    unencodable = 0
-
-    def attempt(self, export: Callable[..., Any], *batch: Any) -> Any:
-        """Export, and count a failure."""
-        try:
-            return export(*batch)
-        except Exception:
-            self.unencodable += 1
-            return None
-
-
-class Spans(SpanCapture):
-    """Keeps spans."""
-
-    def export(self, spans: Any) -> Any:
-        """Keep a batch."""
-        return self._kept.attempt(super().export, spans)  # type: ignore[attr-defined]
-
-
-class Records(LogRecordCapture):
-    """Keeps log records."""
-
-    def export(self, batch: Any) -> Any:
-        """Keep a batch."""
-        return self._kept.attempt(super().export, batch)  # type: ignore[attr-defined]
-
-
-class Points(MetricCapture):
-    """Keeps collections."""
-
-    def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> Any:
-        """Keep a collection."""
-        return self._kept.attempt(super().export, metrics_data)  # type: ignore[attr-defined]
-
-
-class Shipping(SpanProcessor):
-    """A stranger's processor that sends by itself: it must only ever see what is clear."""
-
-    def __init__(self, exporter: Spans) -> None:
-        self._exporter = exporter
-
-    def on_end(self, span: ReadableSpan) -> None:
-        """Ship it, at once."""
-        Spans.export(self._exporter, [span])
-
-
-class ShippingRecords(LogRecordProcessor):
-    """The same for log records."""
-
-    def __init__(self, exporter: Records) -> None:
-        self._exporter = exporter
-
-    def on_emit(self, log_record: Any) -> None:
-        """Ship it, at once."""
-        parts = {"resource": log_record.resource, "instrumentation_scope": log_record.instrumentation_scope}
-        Records.export(self._exporter, [ReadableLogRecord(log_record=log_record.log_record, **parts)])
-
-    def shutdown(self) -> None:
-        """Nothing to end."""
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Nothing is held back."""
-        return True
-
-
-class ShippingReader(MetricReader):
-    """The same for points."""
-
-    def __init__(self, exporter: Points) -> None:
-        super().__init__()
-        self._ship = exporter
-
-    def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> None:
-        Points.export(self._ship, metrics_data)
-
-    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
-        """Nothing to end."""
 
 
 class Run:
@@ -282,7 +209,7 @@ class Pipes:
 
     def _careful(self, stream: Any, linked: SpanContext) -> Any:
         """A span that is clear in all but one place."""
-        which = stream.taken % 4
+        which = stream.pick(4)
         span = self.tracer.start_span(
             "GET",
             context.Context(),
@@ -342,12 +269,12 @@ def collected(stream: Any, resource: Resource) -> MetricsData:
 def about(stream: Any, *, keys: int = KEYS_EACH, kind: str = "", plain: bool = False) -> dict[str, Any]:
     """Attributes: known keys, unknown keys, keys that are values; two halves of one value among them."""
     found: dict[str, Any] = {}
-    for place in range(keys):
-        which = (stream.taken + place) % 4
+    for _ in range(keys):
+        which = stream.pick(4)
         key = (
             str(stream.text()) if which == 0
-            else KNOWN_KEYS[(stream.taken * 7 + place) % len(KNOWN_KEYS)] if which in (1, 2)
-            else UNKNOWN_KEYS[(stream.taken + place) % len(UNKNOWN_KEYS)]
+            else KNOWN_KEYS[stream.pick(len(KNOWN_KEYS))] if which in (1, 2)
+            else UNKNOWN_KEYS[stream.pick(len(UNKNOWN_KEYS))]
         )  # fmt: skip
         value = stream.text() if plain else stream.value()
         if key in ID_KEYS and (not isinstance(value, str) or FITS_AN_ID.fullmatch(value)):
@@ -360,7 +287,7 @@ def about(stream: Any, *, keys: int = KEYS_EACH, kind: str = "", plain: bool = F
     return found
 
 
-def drive(values: int, progress: bool, mode: str) -> Run:
+def drive(values: int, first_seed: int, progress: bool, mode: str) -> Run:
     """Send so many values and more."""
     run = Run(Kept(), time.monotonic())
     # Some providers are older than the gate, most are younger.
@@ -383,7 +310,8 @@ def drive(values: int, progress: bool, mode: str) -> Run:
             sys.stderr.write(f"{run.sent:,} of {values:,} values, {rate:,.0f} a second, {leaks} leaks\n")
 
     while run.sent < values:
-        chunk()
+        # Each chunk draws from a seed of its own, which follows from the first: a run can be repeated.
+        seed(first_seed + run.batches)(chunk)()
     return run
 
 
@@ -391,6 +319,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print one JSON object, and say by the exit code whether anything leaked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--values", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(10**9), help="repeats the run that told it")
     parser.add_argument("--mode", default="all", help="of the gate; own is the control: everything leaks")
     parser.add_argument("--unproven", action="store_true", help="believe every wall at start-up, whatever it does")
     parser.add_argument("--quiet", action="store_true")
@@ -399,11 +328,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.simplefilter("ignore")
     if options.unproven:
         canary.is_clear = lambda found: True
-    run = drive(options.values, not options.quiet, options.mode)
+    run = drive(options.values, options.seed, not options.quiet, options.mode)
     seconds = time.monotonic() - run.started
     answer = {
-        "values": run.sent, "seconds": round(seconds, 1), "rate": round(run.sent / seconds), "bytes": run.bytes,
-        "requests": run.requests, "leaks": dict(run.leaks), "surfaces": dict(sorted(run.surfaces.items())),
+        "seed": options.seed, "values": run.sent, "seconds": round(seconds, 1), "rate": round(run.sent / seconds),
+        "bytes": run.bytes, "requests": run.requests, "leaks": dict(run.leaks),
+        "surfaces": dict(sorted(run.surfaces.items())),
         "unencodable": run.kept.unencodable, "missing": sorted(KEPT - set(run.surfaces)),
     }  # fmt: skip
     sys.stdout.write(json.dumps(answer) + "\n")
