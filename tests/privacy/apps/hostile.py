@@ -209,9 +209,9 @@ class Pipes:
 
     def _careful(self, stream: Any, linked: SpanContext) -> Any:
         """A span that is clear in all but one place."""
-        which = stream.pick(4)
+        which = stream.pick(6)
         span = self.tracer.start_span(
-            "GET",
+            stream.text() if which == 4 else "GET",
             context.Context(),
             attributes={"http.request.method": "GET"},
             links=[Link(linked, about(stream, keys=4))] if which == 0 else (),
