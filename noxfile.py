@@ -5,6 +5,7 @@ Tests run against the built wheel in environments of their own, so they see what
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2026.4.10"
-nox.options.sessions = ["lint", "tests", "base", "system", "demo", "ways", "docs"]
+nox.options.sessions = ["lint", "tests", "base", "system", "privacy", "demo", "ways", "docs"]
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
 # A missing Python is skipped with a line that says so, in CI too; the one that runs nox is always in the matrix.
@@ -21,6 +22,10 @@ nox.options.error_on_missing_interpreters = False
 nox.options.download_python = "never"
 
 ROOT = Path(__file__).parent
+PRIVACY = ROOT / "tests" / "privacy"
+# Takes minutes, and says nothing of a set of versions: `privacy` runs it once.
+WALLS = PRIVACY / "test_walls.py"
+HOSTILE_VALUES = "1000000"
 EXAMPLE = ROOT / "examples" / "tournament"
 WHEELS = ROOT / ".nox" / "wheels"
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
@@ -125,7 +130,7 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session, combination: Combination) -> None:
     """Unit and integration tests, on each supported set of versions."""
     install_wheel(session, combination.extra, *combination.requirements(), *group("test"))
-    run_pytest(session, "tests", "--ignore=tests/system")
+    run_pytest(session, "tests", "--ignore=tests/system", f"--ignore={WALLS.relative_to(ROOT)}")
 
 
 @nox.session(requires=["wheel"])
@@ -140,6 +145,23 @@ def system(session: nox.Session) -> None:
     """Real uvicorn, daphne and hypercorn, as processes on loopback."""
     install_wheel(session, "all", *group("system"))
     run_pytest(session, "tests/system")
+
+
+@nox.session(requires=["wheel"])
+def privacy(session: nox.Session) -> None:
+    """Nothing of anybody leaves: all producers in one application, 1,000,000 hostile values, each wall switched off."""
+    # Debian keeps PostgreSQL's programs off the path.
+    has_postgresql = shutil.which("initdb") or any(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    servers = {"redis-server": shutil.which("redis-server"), "postgresql": has_postgresql}
+    missing = [package for package, found in servers.items() if not found]
+    if missing:
+        text = f"real servers are needed that this machine lacks; on Debian: apt-get install {' '.join(missing)}"
+        session.error(text) if os.environ.get("CI") else session.skip(text)
+    install_wheel(session, "all", *group("privacy"))
+    run_pytest(session, "tests/privacy")
+    if not session.posargs:
+        environment = {**SAFE, "PYTHONPATH": str(PRIVACY / "apps")}
+        session.run("python", str(PRIVACY / "apps" / "hostile.py"), "--values", HOSTILE_VALUES, env=environment)
 
 
 @nox.session(requires=["wheel"])
@@ -178,6 +200,8 @@ def coverage(session: nox.Session) -> None:
     """Which lines and branches the tests reach, child processes included."""
     install_wheel(session, "all", *group("coverage"))
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "--ignore=tests/system", *session.posargs, env=SAFE)
+    session.run(
+        "coverage", "run", "-m", "pytest", "--ignore=tests/system", f"--ignore={WALLS}", *session.posargs, env=SAFE
+    )
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")

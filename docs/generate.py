@@ -18,7 +18,7 @@ from otel_ws.semconv import Attribute, Kind
 
 HERE = Path(__file__).parent
 FORMS = {
-    Kind.ID: "id: an integer of up to 19 digits, a UUID or a ULID",
+    Kind.ID: "id: an integer of up to 19 digits, a UUID, a ULID or a pseudonym",
     Kind.CODE: "code: capital letters and `_`",
     Kind.CODE_NAME: "code name",
     Kind.TEMPLATE: "template",

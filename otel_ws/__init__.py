@@ -6,6 +6,8 @@
     application = otel_ws.WebSocketMiddleware(application)
 
 Importing this package loads no framework and no SDK.
+
+PYTEST_DONT_REWRITE: pytest would rewrite a package that has a plugin for it, and warn where it is loaded already.
 """
 
 from __future__ import annotations
@@ -58,10 +60,12 @@ __all__ = [
 def _speed_up(fanout: Fanout) -> None:
     # Late, so that importing this package loads no SDK.
     try:
+        from otel_ws import gate
         from otel_ws.sdk import fast
     except ImportError:
         fanout.is_fast = True
         return
+    gate.follow(fanout)
     fast.speed_up(fanout)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ParamSpec
 
@@ -16,6 +16,7 @@ from otel_ws import recorder as recorders
 from otel_ws import semconv
 from otel_ws.connection import Connection, current
 from otel_ws.connection import State as ConnectionState
+from otel_ws.declarations import parse
 from otel_ws.faults import UsageError, fault, misuse
 from otel_ws.handling import Handling, at_work
 from otel_ws.health import Health
@@ -227,6 +228,10 @@ def set_ids(**ids: object) -> None:
 def declare(
     *,
     id: str | Iterable[str] = (),  # noqa: A002 - the word that users say
+    choice: Mapping[str, Iterable[str]] | None = None,
+    code: str | Iterable[str] = (),
+    template: str | Iterable[str] = (),
+    number: str | Iterable[str] = (),
     roles: Iterable[str] = (),
     reasons: Iterable[str] = (),
     message_types: Iterable[str] = (),
@@ -235,32 +240,35 @@ def declare(
     subprotocols: Iterable[str] = (),
     heartbeat: tuple[str, float] | None = None,
 ) -> None:
-    """Widen the vocabulary, once, at start-up: what is not declared leaves as ``_OTHER`` or ``unknown``.
+    """Widen the vocabulary, once, at start-up: what is not declared leaves as ``_OTHER`` or ``unknown``, or not at all.
 
-    ``id``: keys such as ``order.id``. ``templates``: group names with ``{name}`` for each variable part.
+    ``id``: keys such as ``order.id``. ``choice``: a key and all its values, 64 at most. ``code``: keys whose values are
+    code names; the first 64 different ones leave. ``number``: metrics, and keys of numbers. ``template``: exact texts
+    that may be a span's name, a route, or a group's name with ``{name}`` for each variable part (``templates`` is an
+    older spelling). There is no word for free text.
     ``heartbeat``: a message type and its interval in seconds; two missed ones make a connection unhealthy.
+
+    What is wrong is left out and warned of with its place and the reason, never with its value.
     """
-    vocabulary = recorders.vocabulary
-    wrong = [key for key in _listed(id) if not vocabulary.declare_id(key)]
-    wrong += vocabulary.declare(semconv.ROLE, _listed(roles))
-    wrong += vocabulary.declare(semconv.REASON, _listed(reasons))
-    wrong += vocabulary.declare(semconv.MESSAGE_TYPE, _listed(message_types))
-    wrong += vocabulary.declare(semconv.CLOSE_CODE, _listed(close_codes))
-    wrong += vocabulary.declare(semconv.TEMPLATE, _listed(templates))
-    wrong += vocabulary.declare(semconv.SUBPROTOCOL, _listed(subprotocols))
-    if heartbeat is not None:
-        name, seconds = _pair(heartbeat)
-        number = _number(seconds)
-        if number is None or number <= 0 or vocabulary.declare(semconv.MESSAGE_TYPE, [name]):
-            wrong.append(heartbeat)
-        else:
-            vocabulary.heartbeat = (str(name), number)
+    given = {
+        "id": id,
+        "choice": choice or (),
+        "code": code,
+        "template": template,
+        "number": number,
+        "roles": roles,
+        "reasons": reasons,
+        "message_types": message_types,
+        "close_codes": close_codes,
+        "templates": templates,
+        "subprotocols": subprotocols,
+        "heartbeat": () if heartbeat is None else heartbeat,
+    }
+    declared, wrong = parse({word: value for word, value in given.items() if value != ()})
+    wrong += recorders.vocabulary.apply(declared)
     if wrong:
-        misuse(
-            "declare",
-            f"otel_ws.declare(): {len(wrong)} of the values do not have the form that their argument needs, "
-            f"and were not declared; see the documentation of declare().",
-        )
+        text = "; ".join(wrong[:_REASONS])
+        misuse(f"declare.{text}", f"otel_ws.declare() left out: {text}{'; …' if len(wrong) > _REASONS else ''}.")
 
 
 @contextmanager
@@ -352,20 +360,14 @@ def health() -> Health | None:
     return active.health() if active is not None else None
 
 
+# So many reasons are told at once.
+_REASONS = 5
 _SUMMED = (semconv.ROUTE, semconv.TRANSPORT, semconv.SUBPROTOCOL)
 
 
 def _remember(connection: Connection | None, reason: str) -> None:
     if connection is not None and connection.state is ConnectionState.CONNECTING:
         connection.reason = reason
-
-
-def _listed(values: Any) -> list[Any]:
-    return list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [values]
-
-
-def _pair(value: Any) -> tuple[Any, Any]:
-    return (value[0], value[1]) if isinstance(value, (tuple, list)) and len(value) == 2 else (None, None)
 
 
 def _number(value: object, factor: float = 1.0) -> float | None:

@@ -54,7 +54,6 @@ _ENDED: Final = State.ENDED
 class Connection:
     """The state of one connection and the verbs that move it. Nothing here raises for what a peer sends."""
 
-    # fmt: off
     __slots__ = (
         "_by_key", "_described", "_found", "_ids", "_pending", "_seen", "accepted_at", "accepted_by", "active_role",
         "cells", "clock", "connect_links", "connect_span", "consumer", "disconnect_span", "door", "end_told",
@@ -62,8 +61,7 @@ class Connection:
         "opened_as", "opened_at", "plain", "plain_handling", "reason", "received_at", "received_size", "recorder",
         "resting", "role", "role_label", "root_path", "route", "route_parts", "routers", "scope", "scope_type",
         "send_failed", "sends", "state", "tally", "told", "transport", "unrouted", "user_key",
-    )
-    # fmt: on
+    )  # fmt: skip
 
     def __init__(self, recorder: Recorder, scope: Scope, transport: str = "websocket") -> None:
         self.recorder = recorder
@@ -184,8 +182,8 @@ class Connection:
     def ids(self) -> Cleared:
         """Every id of this connection, its own among them."""
         if self._ids is None:
-            own = self._found.get(semconv.CONNECTION_ID) or str(self.recorder.new_id())
-            self._found = self._ids = self.recorder.policy.known(self._found, {semconv.CONNECTION_ID: own})
+            own = {semconv.CONNECTION_ID: self._found.get(semconv.CONNECTION_ID) or str(self.recorder.new_id())}
+            self._found = self._ids = self.recorder.policy.known(self._found, own)
         return self._ids
 
     @property
@@ -293,8 +291,7 @@ class Connection:
             return
         self.identify()
         label = "" if subprotocol is None else self.recorder.policy.label(semconv.SUBPROTOCOL, subprotocol)
-        # Nobody asks who it is again.
-        self._seen = ()
+        self._seen = ()  # nobody asks who it is again
         self.accepted_by = self.tally
         self.opened_as = (self.role_label, self.scope_type, label)
         self.accepted_at = self.last_heartbeat = self.recorder.clock()

@@ -74,7 +74,7 @@ class Fanout:
         self.clock = clock
         self.now_ns = now_ns
         self.new_id = new_id
-        policy.declare(semconv.MESSAGE_TYPE, settings.message_types)
+        policy.learn(settings)
         self.ledger = Ledger()
         self.live = Live(clock, settings.metric_ids)
         self.spans = Spans(tracer_provider, VERSION, settings, random_ratio)

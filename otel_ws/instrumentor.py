@@ -109,10 +109,17 @@ class ChannelsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 def prepare() -> None:
     """Run by ``opentelemetry-instrument`` before anything is instrumented: says what is wrong with the settings.
 
+    Where ``OTEL_WS_GATE`` asks for a gate, it opens before the first span.
+
     It never raises, because an exception here would switch off all other instrumentation too.
     """
     for problem in problems():
         tell(f"otel-ws: {problem}")
+    try:
+        from otel_ws import gate
+    except ImportError:  # no SDK: nothing is exported
+        return
+    gate.early()
 
 
 def tell(text: str) -> None:

@@ -7,15 +7,17 @@ who asks and where the value goes.
 
 from __future__ import annotations
 
-import math
-import re
 import threading
-import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
-from otel_ws.faults import warn_once
+from otel_ws import forms, pseudonyms
+from otel_ws.declarations import MOST_CHOICES, Declarations
+from otel_ws.faults import fault, warn_once
+from otel_ws.forms import clear_id, exact_value, fits_otlp
+from otel_ws.forms import clear_resource as clear_resource
 from otel_ws.semconv import (
     ATTRIBUTES,
     CLOSE_CODE,
@@ -32,40 +34,18 @@ from otel_ws.semconv import (
     Attribute,
     Kind,
 )
+from otel_ws.semconv.words import REASONS, SUBPROTOCOLS
+from otel_ws.settings import Settings
 from otel_ws.types import Cleared, Value
 
-_PLAIN: Final = (str, int, float, bool)
 UNDECLARED_LIMIT: Final = 64
 ROUTE_LIMIT: Final = 200
 RAW_HANDLER: Final = "websocket_receive"
 
-_DIGITS = re.compile(r"[0-9]{1,19}")
-_UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
-_ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
-_CODE = re.compile(r"[A-Z][A-Z_]{1,31}")
-_CODE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
-# Some applications write `chat:join`; a type leaves only if it was declared.
-_MESSAGE_TYPE = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")
-_TEMPLATE = re.compile(r"[A-Za-z0-9_\-./~:{}]{1,200}")
-_RESOURCE_KEY = re.compile(
-    r"service\.(name|namespace|version|instance\.id)|deployment\.environment\.name|k8s\.[a-z]+\.name|container\.id"
-    r"|telemetry\.[a-z.]+"
-)
-_RESOURCE_VALUE = re.compile(r"[A-Za-z0-9._:/+-]{1,64}")
-_ID_KEY = re.compile(r"[a-z][a-z0-9_]{0,30}\.id")
-
-# Of the IANA registry of WebSocket subprotocols, and of what Channels applications speak; others are declared.
-SUBPROTOCOLS: Final = (
-    "json", "xml", "mqtt", "mqttv3.1", "v10.stomp", "v11.stomp", "v12.stomp", "soap", "wamp", "wamp.2.json",
-    "wamp.2.msgpack", "amqp", "sip", "xmpp", "graphql-ws", "graphql-transport-ws", "ocpp1.6", "ocpp2.0", "ocpp2.0.1",
-    "ocpp2.1", "actioncable-v1-json", "protobuf", "msgpack", "cbor",
-)  # fmt: skip
 NOTHING: Final = Cleared({})
-
-REASONS: Final = (
-    "MSG_RATE", "CONN_LIMIT", "ROOM_FULL", "PAYLOAD_TOO_BIG", "JWT_EXPIRED", "JWT_INVALID", "ROLE_NOT_ALLOWED",
-    "REJECTED", "NO_ROUTE", "HANDLER_ERROR", "CLIENT_GONE", "NEVER_ACCEPTED", "CANCELLED",
-)  # fmt: skip
+_DECLARED: Final = "Declared by the application."
+_NAMES: Final = (Kind.CODE, Kind.CODE_NAME, Kind.TEMPLATE)
+_thread = threading.local()
 
 
 class Policy:
@@ -92,6 +72,8 @@ class Policy:
             ROUTE: set(),
         }
         self.heartbeat: tuple[str, float] | None = None
+        # What stands for ids that are no numbers, UUIDs or ULIDs; without it those are dropped.
+        self.pseudonyms: pseudonyms.Pseudonyms | None = None
         self._removed: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
 
@@ -101,27 +83,84 @@ class Policy:
         other.ids.update(self.ids)
         other._by_key.update(self._by_key)
         for attribute, values in self._declared.items():
-            other._declared[attribute].update(values)
+            other._declared.setdefault(attribute, set()).update(values)
+        other._seen.update({attribute: set() for attribute in self._seen})
         other.heartbeat = self.heartbeat
+        other.pseudonyms = self.pseudonyms
         return other
 
     # --- declaring --------------------------------------------------------------------------------------
+    def learn(self, settings: Settings) -> None:
+        """Take in what the operator declared, and the key for pseudonyms."""
+        self.declare(MESSAGE_TYPE, settings.message_types)
+        for reason in self.apply(settings.policy):
+            warn_once(f"policy.{reason}", f"otel-ws left out of the policy: {reason}.")
+        self.pseudonyms = None
+        if settings.pseudonym_key_file:
+            try:
+                self.pseudonyms = pseudonyms.read(settings.pseudonym_key_file)
+            except (OSError, ValueError) as exc:
+                # It could be read a moment ago; without it those ids are dropped.
+                fault("pseudonyms", exc)
+
     def declare_id(self, key: object) -> bool:
         """Let ``order.id`` leave as an id, from the URL kwarg or ``set_ids`` name ``order_id``."""
-        if not isinstance(key, str) or not _ID_KEY.fullmatch(key):
+        if not isinstance(key, str) or not forms.ID_KEY.fullmatch(key):
             return False
         name = key.replace(".", "_")
         with self._lock:
-            declared = Attribute(key, None, name, Kind.ID, "Declared by the application.")
+            declared = Attribute(key, None, name, Kind.ID, _DECLARED)
             self._by_key[key] = self.ids.setdefault(name, declared)
         return True
 
+    def apply(self, words: Declarations) -> list[str]:
+        """Take declarations in; returns a reason for each that contradicts an earlier one, and was left out."""
+        wrong = [f"choice {key}: together with what was declared before, it {no}" for key, no in self._choices(words)]
+        for kind, keys in ((Kind.CODE_NAME, words.codes), (Kind.NUMBER, words.numbers)):
+            wrong += [f"{key}: it was declared as another kind before" for key in keys if self._key(key, kind) is None]
+        for key in words.ids:
+            self.declare_id(key)
+        self.declare(ROLE, words.roles)
+        self.declare(REASON, words.reasons)
+        self.declare(MESSAGE_TYPE, words.message_types)
+        self.declare(CLOSE_CODE, words.close_codes)
+        self.declare(TEMPLATE, words.templates)
+        self.declare(SUBPROTOCOL, words.subprotocols)
+        if words.heartbeat is not None:
+            self.declare(MESSAGE_TYPE, words.heartbeat[:1])
+            self.heartbeat = words.heartbeat
+        return wrong
+
+    def _choices(self, words: Declarations) -> Iterator[tuple[str, str]]:
+        for key, values in words.choices:
+            attribute = self._key(key, Kind.CHOICE)
+            if attribute is None:
+                yield key, "has two kinds"
+            elif len(self._declared[attribute].union(values)) > MOST_CHOICES:
+                yield key, f"has more than {MOST_CHOICES} values"
+            else:
+                self.declare(attribute, values)
+
+    def _key(self, key: str, kind: Kind) -> Attribute | None:
+        """The attribute of a declared key; ``None`` where it is of another kind."""
+        with self._lock:
+            found = self._by_key.get(key)
+            if found is None:
+                found = Attribute(key, key, None, kind, _DECLARED)
+                self._declared[found] = set()
+                if kind is Kind.CODE_NAME:
+                    self._seen[found] = set()
+                self._by_key[key] = found
+        return found if found.kind is kind else None
+
     def declare(self, attribute: Attribute, values: Iterable[object]) -> list[object]:
         """Add values to an attribute's vocabulary; returns those that have a wrong form, and were not added."""
-        form = {REASON: _CODE, TEMPLATE: _TEMPLATE, MESSAGE_TYPE: _MESSAGE_TYPE}.get(attribute, _CODE_NAME)
+        form = {REASON: forms.CODE, TEMPLATE: forms.TEMPLATE, MESSAGE_TYPE: forms.MESSAGE_TYPE}.get(
+            attribute, forms.CODE_NAME
+        )
         wrong: list[object] = []
         for value in values:
-            exact = _exact(value)
+            exact = exact_value(value)
             if attribute is CLOSE_CODE:
                 fits = type(exact) is int and 1000 <= exact <= 4999
             else:
@@ -135,13 +174,22 @@ class Policy:
 
     def is_declared(self, attribute: Attribute, value: object) -> bool:
         """Whether the value is in the attribute's vocabulary."""
-        exact = _exact(value)
+        exact = exact_value(value)
         return type(exact) in (str, int) and exact in self._declared[attribute]
 
     def is_code(self, value: object) -> bool:
         """Whether the value has the form of a reason code."""
-        exact = _exact(value)
-        return type(exact) is str and _CODE.fullmatch(exact) is not None
+        exact = exact_value(value)
+        return type(exact) is str and forms.CODE.fullmatch(exact) is not None
+
+    def is_known(self, attribute: Attribute, value: str) -> bool:
+        """Whether a text is declared, or was let through before within the cap on undeclared ones."""
+        return value in self._declared.get(attribute, ()) or value in self._seen.get(attribute, ())
+
+    def kind(self, key: str) -> Kind | None:
+        """The kind of a key of ours, or of a declared one; ``None`` for any other."""
+        attribute = self._by_key.get(key)
+        return None if attribute is None else attribute.kind
 
     # --- clearing ---------------------------------------------------------------------------------------
     def clear(self, signal: str, raw: Mapping[Attribute, object]) -> Cleared:
@@ -174,7 +222,7 @@ class Policy:
             fit: Value | None = None
             if attribute is not None:
                 fit = self.value(signal, attribute, value)
-            elif numbers and (type(value) is bool or _fits_otlp(value)) and _CODE_NAME.fullmatch(key):
+            elif numbers and (type(value) is bool or fits_otlp(value)) and forms.CODE_NAME.fullmatch(key):
                 fit = value  # type: ignore[assignment]
             else:
                 self.undeclared(signal)
@@ -184,10 +232,10 @@ class Policy:
 
     def code_name(self, signal: str, value: object) -> str:
         """A name in code-name form, or ``_OTHER``."""
-        exact = _exact(value)
-        if type(exact) is str and _CODE_NAME.fullmatch(exact):
+        exact = exact_value(value)
+        if type(exact) is str and forms.CODE_NAME.fullmatch(exact):
             return exact
-        self._remove(signal, Kind.CODE_NAME.value)
+        self.removed(signal, Kind.CODE_NAME.value)
         return OTHER
 
     def label(self, attribute: Attribute, value: object) -> str:
@@ -195,7 +243,7 @@ class Policy:
         if value is None or (type(value) is str and not value):
             return "" if attribute is SUBPROTOCOL else OTHER
         if attribute.label is None:
-            self._remove("metrics", "undeclared")
+            self.removed("metrics", "undeclared")
             return OTHER
         if attribute is CLOSE_CODE:
             return self._close_code(value)
@@ -205,14 +253,14 @@ class Policy:
     def value(self, signal: str, attribute: Attribute, value: object) -> Value | None:
         """Clear one value by the attribute's kind; ``None`` means that nothing may leave."""
         kind = attribute.kind
-        exact = _exact(value)
+        exact = exact_value(value)
         fit: Value | None
         if kind is Kind.ID:
-            fit = clear_id(value)
+            fit = self.id(value)
         elif kind is Kind.CHOICE:
             fit = exact if type(exact) is str and exact in self._declared.get(attribute, attribute.choices) else OTHER
         elif kind is Kind.NUMBER:
-            fit = exact if type(exact) in (int, float) and _fits_otlp(exact) else None  # type: ignore[assignment]
+            fit = exact if type(exact) in (int, float) and fits_otlp(exact) else None  # type: ignore[assignment]
         elif kind is Kind.FLAG:
             fit = exact if type(exact) is bool else None
         elif kind is Kind.CLOSE_CODE:
@@ -222,33 +270,55 @@ class Policy:
         else:
             fit = self._code(attribute, exact)
         if fit is None or (fit == OTHER and exact != OTHER):
-            self._remove(signal, kind.value)
+            self.removed(signal, kind.value)
+        return fit
+
+    def id(self, value: object) -> str | None:
+        """An id as it may leave: by its form, or else under a pseudonym if there is a key for them."""
+        fit = clear_id(value)
+        if fit is not None or self.pseudonyms is None:
+            return fit
+        exact = exact_value(value)
+        return self.pseudonyms.of(exact) if type(exact) is str else None
+
+    def foreign(self, signal: str, key: str, value: object) -> Value | None:
+        """Clear what somebody else put under a key of ours or a declared one; no stranger's name takes up room."""
+        attribute = self._by_key[key]
+        exact = exact_value(value)
+        if attribute.kind in _NAMES and attribute.brief != _DECLARED:
+            fit = exact if type(exact) is str and self.is_known(attribute, exact) else OTHER
+        elif attribute.kind is Kind.ID and signal == "metrics":
+            fit = None
+        else:
+            return self.value(signal, attribute, value)
+        if fit is None or (fit == OTHER and exact != OTHER):
+            self.removed(signal, attribute.kind.value)
         return fit
 
     def sent_close_code(self, code: object) -> None:
         """This process closed with ``code``: the application's own choice, so it may be a label."""
-        exact = _exact(code)
+        exact = exact_value(code)
         if type(exact) is int and 1000 <= exact <= 4999:
             self._known_or_room(CLOSE_CODE, exact)
 
     def _close_code(self, value: object) -> str:
-        code = _exact(value)
+        code = exact_value(value)
         known = type(code) is int and (code in self._declared[CLOSE_CODE] or code in self._seen[CLOSE_CODE])
         if not known:
-            self._remove("metrics", Kind.CLOSE_CODE.value)
+            self.removed("metrics", Kind.CLOSE_CODE.value)
         return str(code) if known else OTHER
 
     def _template(self, attribute: Attribute, value: object) -> str:
-        if type(value) is not str or not _TEMPLATE.fullmatch(value):
+        if type(value) is not str:
             return OTHER
         if attribute is ROUTE:
-            return value if value.startswith("/") and self._known_or_room(ROUTE, value) else OTHER
+            return value if forms.ROUTE.fullmatch(value) and self._known_or_room(ROUTE, value) else OTHER
         return value if value in self._declared[attribute] else OTHER
 
     def _code(self, attribute: Attribute, value: object) -> str:
         if attribute is MESSAGE_TYPE:
             return value if type(value) is str and value in self._declared[attribute] else UNKNOWN
-        form = _CODE if attribute.kind is Kind.CODE else _CODE_NAME
+        form = forms.CODE if attribute.kind is Kind.CODE else forms.CODE_NAME
         if type(value) is not str or not form.fullmatch(value):
             return OTHER
         if attribute is SUBPROTOCOL and value not in self._declared[SUBPROTOCOL]:
@@ -278,61 +348,27 @@ class Policy:
         self._lock = threading.Lock()
 
     # --- counting ---------------------------------------------------------------------------------------
-    def _remove(self, signal: str, kind: str) -> None:
-        with self._lock:
-            self._removed[signal, kind] += 1
-
     def undeclared(self, signal: str) -> None:
         """Count a value that came under a key which nobody declared."""
-        self._remove(signal, "undeclared")
+        self.removed(signal, "undeclared")
+
+    def removed(self, signal: str, kind: str, times: int = 1) -> None:
+        """Count what somebody else's telemetry lost; ``kind`` is a kind's value, ``undeclared`` or ``text``."""
+        if getattr(_thread, "is_uncounted", False):
+            return
+        with self._lock:
+            self._removed[signal, kind] += times
+
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """Meanwhile nothing that this thread removes is counted."""
+        _thread.is_uncounted = True
+        try:
+            yield
+        finally:
+            _thread.is_uncounted = False
 
     def redactions(self) -> dict[tuple[str, str], int]:
         """What was removed or replaced so far, by signal and kind."""
         with self._lock:
             return dict(self._removed)
-
-
-def clear_resource(attributes: Mapping[str, object]) -> dict[str, str]:
-    """The resource attributes that may leave: those of the service and its place, in code-name form."""
-    return {
-        key: text
-        for key, value in attributes.items()
-        if _RESOURCE_KEY.fullmatch(key) and type(text := _exact(value)) is str and _RESOURCE_VALUE.fullmatch(text)
-    }
-
-
-def clear_id(value: object) -> str | None:
-    """An id in its exported form: up to 19 digits, a UUID or a ULID; ``None`` for anything else."""
-    if type(value) is uuid.UUID:
-        return str(value)
-    exact = _exact(value)
-    if type(exact) is int:
-        return str(exact) if 0 <= exact < 10**19 else None
-    if type(exact) is str and (_DIGITS.fullmatch(exact) or _UUID.fullmatch(exact) or _ULID.fullmatch(exact)):
-        return exact
-    return None
-
-
-def _exact(value: object) -> object:
-    """The plain value inside a subclass (an enum member, a marked string); ``None`` for anything not plain.
-
-    By ``type``, never by ``isinstance``: a lazy object answers for its class by evaluating itself, and no method
-    of a stranger's may run here.
-    """
-    kind = type(value)
-    if kind in _PLAIN:
-        return value
-    if issubclass(kind, str):
-        return str.__str__(value)
-    if issubclass(kind, int):
-        return int.__index__(value)  # type: ignore[arg-type]
-    if issubclass(kind, float):
-        return float.__float__(value)  # type: ignore[arg-type]
-    return None
-
-
-def _fits_otlp(value: object) -> bool:
-    """Whether OTLP can carry the number: a signed 64-bit integer, or a finite double."""
-    if type(value) is int:
-        return -(2**63) <= value < 2**63
-    return type(value) is float and math.isfinite(value)

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from otel_ws import pseudonyms
+from otel_ws.declarations import DeclarationError, Declarations, load
 from otel_ws.faults import warn_once
 from otel_ws.types import Resolver, Scope
 
@@ -100,6 +102,15 @@ def _log_target(raw: Any) -> str:
     if not folder.is_dir() or not os.access(folder, os.W_OK) or Path(text).is_dir():
         raise ValueError
     return text
+
+
+def _key_file(raw: Any) -> str:
+    path = str(os.fspath(raw)).strip()
+    try:
+        pseudonyms.read(path)
+    except OSError:
+        raise ValueError from None
+    return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +223,28 @@ class Settings:
         "a comma-separated list of names",
         "Message types that may be told apart, beside those that consumers and `declare()` name. Others are `unknown`.",
     )
+    gate: str = _setting(
+        "",
+        _choice("all", "own", "report"),
+        "all, own, report",
+        "What is cleared before it leaves. `all`: everything that the process exports. `own`: what otel-ws records "
+        "itself. `report`: the same, and a report of what `all` would remove. Not set: `all` where "
+        "`otel_ws.configure()` made the providers, else `own`.",
+    )
+    policy: Declarations = _setting(  # noqa: RUF009 - a dataclass field
+        Declarations(),
+        load,
+        "the path of a .json or .toml file that can be read, or in Python the words of declare() as a mapping",
+        "What may leave beside what otel-ws and the conventions know: a file with the words of `declare()`.",
+    )
+    pseudonym_key_file: str = _setting(
+        "",
+        _key_file,
+        f"the path of a file of {pseudonyms.SHORTEST_KEY} to {pseudonyms.LONGEST_KEY} bytes that can be read and "
+        "that not everybody can write",
+        "A secret key: with it ids that are no numbers, UUIDs or ULIDs leave as pseudonyms (`p_` and 32 hexadecimal "
+        "digits), without it they are dropped.",
+    )
     user_id_resolver: Resolver | None = _setting(  # noqa: RUF009 - a dataclass field
         None,
         _resolver,
@@ -309,6 +342,9 @@ def _read(
                 continue
             try:
                 parsed = fields[name].metadata["parse"](raw)
+            except DeclarationError as exc:
+                wrong.extend(Problem(shown, None, reason) for reason in exc.reasons)
+                continue
             except (ValueError, TypeError, OverflowError):
                 wrong.append(Problem(shown, _show(raw), fields[name].metadata["allowed"]))
                 continue
@@ -340,4 +376,4 @@ def table() -> list[tuple[str, str, str, str]]:
 def _default(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return "" if value in ((), None) else str(value)
+    return "" if value in ((), None, Declarations()) else str(value)

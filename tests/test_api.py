@@ -590,6 +590,74 @@ def test_a_heartbeat_declares_its_message_type(seen: Telemetry) -> None:
     assert "ping" == seen.recorder.policy.label(semconv.MESSAGE_TYPE, "ping")
 
 
+def test_keys_of_others_are_declared_by_their_kind(seen: Telemetry) -> None:
+    """An id, a choice, a code, a number and a text: from then on they leave on anybody's telemetry."""
+    otel_ws.declare(
+        id="order.id",
+        choice={"payment.method": ["card", "cash"]},
+        code=["payment.provider"],
+        template=["process order"],
+        number="orders.total",
+    )
+
+    policy = seen.recorder.policy
+    kinds = [policy.kind(key) for key in ("order.id", "payment.method", "payment.provider", "orders.total")]
+    assert [semconv.Kind.ID, semconv.Kind.CHOICE, semconv.Kind.CODE_NAME, semconv.Kind.NUMBER] == kinds
+    assert policy.is_known(semconv.TEMPLATE, "process order")
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ({"choice": {"user.email": ["alice"]}}, "choice, key 1: user.email is for people, addresses, secrets or free"),
+        ({"choice": {"plan": [f"p{n}" for n in range(65)]}}, "choice, key 1: a choice has 1 to 64 values"),
+        ({"code": "exception.message"}, "code, value 1: exception.message is for people"),
+        ({"number": "customer.phone"}, "number, value 1: a key that ends in this word is about a person"),
+        ({"template": "hello alice@example.com"}, "template, value 1: an exact text of up to 200"),
+        ({"roles": ["the boss"]}, "roles, value 1: a code name is a letter"),
+    ],
+    ids=lambda one: next(iter(one)) if isinstance(one, dict) else "",
+)
+def test_a_wrong_declaration_is_refused_with_the_reason(seen: Telemetry, words: dict[str, Any], reason: str) -> None:
+    """The warning names the place and what is allowed, and not the value."""
+    with pytest.raises(UsageError) as refused:
+        otel_ws.declare(**words)
+
+    assert f"otel_ws.declare() left out: {reason}" in str(refused.value)
+    assert "alice" not in str(refused.value)
+
+
+def test_a_key_has_one_kind(seen: Telemetry) -> None:
+    """A second declaration cannot make another thing of a key."""
+    otel_ws.declare(choice={"plan": ["free"]})
+
+    with pytest.raises(UsageError, match="plan: it was declared as another kind before"):
+        otel_ws.declare(code="plan")
+    with pytest.raises(UsageError, match="plan: it was declared as another kind before"):
+        otel_ws.declare(number="plan")
+
+
+def test_a_choice_grows_to_64_values(seen: Telemetry) -> None:
+    """Values of one key may be declared in several places, 64 of them together."""
+    otel_ws.declare(choice={"plan": [f"p{number}" for number in range(60)]})
+    otel_ws.declare(choice={"plan": ["free", "p7"]})
+
+    with pytest.raises(UsageError, match="together with what was declared before, it has more than 64 values"):
+        otel_ws.declare(choice={"plan": ["a", "b", "c", "d"]})
+    assert "free" == seen.recorder.policy.foreign("traces", "plan", "free")
+    assert OTHER == seen.recorder.policy.foreign("traces", "plan", "a")
+
+
+@pytest.mark.usefixtures("lenient")
+def test_each_wrong_declaration_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """A second wrong declaration is not hidden by the first."""
+    otel_ws.declare(id="x")
+    otel_ws.declare(number="customer.phone")
+
+    assert "left out: id, value 1" in caplog.text
+    assert "left out: number, value 1" in caplog.text
+
+
 @pytest.mark.usefixtures("lenient")
 def test_right_values_are_declared_beside_wrong_ones() -> None:
     """One wrong value does not keep the others out."""

@@ -13,6 +13,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -20,8 +21,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_ws import faults, semconv
-from otel_ws.policy import ROUTE_LIMIT, UNDECLARED_LIMIT, Policy, clear_id, clear_resource
+from otel_ws.declarations import parse
+from otel_ws.forms import clear_id
+from otel_ws.policy import ROUTE_LIMIT, UNDECLARED_LIMIT, Policy, clear_resource
+from otel_ws.pseudonyms import Pseudonyms
 from otel_ws.semconv import OTHER, UNKNOWN, Attribute, Kind
+from otel_ws.settings import Settings
 
 ID = re.compile(r"[0-9]{1,19}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-7][0-9A-HJKMNP-TV-Z]{25}", re.ASCII)
 CODE = re.compile(r"[A-Z][A-Z_]{1,31}", re.ASCII)
@@ -541,6 +546,82 @@ def test_no_close_code_is_the_other_label() -> None:
     assert OTHER == label
 
 
+# --- pseudonyms -------------------------------------------------------------------------------------------------
+def test_an_id_of_another_form_leaves_as_a_pseudonym() -> None:
+    """With a key, an e-mail address as a primary key leaves as ``p_`` and digits; numbers stay numbers."""
+    policy = Policy()
+    policy.pseudonyms = Pseudonyms(b"k" * 32)
+
+    left = [policy.value("logs", semconv.USER_ID, value) for value in ("alice@example.com", HostileStr("alice"), 7)]
+
+    assert all(re.fullmatch(r"p_[0-9a-f]{32}", str(one)) for one in left[:2])
+    assert "7" == left[2]
+
+
+@given(value=anything)
+def test_no_id_leaves_in_the_clear(value: object) -> None:
+    """Whatever the id, it is an id, a pseudonym that was made here, or nothing; and it stays so."""
+    policy = Policy()
+    policy.pseudonyms = Pseudonyms(b"k" * 32)
+
+    left = policy.id(value)
+
+    assert left is None or ID.fullmatch(left) or policy.pseudonyms.is_ours(left)
+    assert left is None or left == policy.id(left)
+
+
+def test_without_a_key_such_an_id_is_dropped_and_counted() -> None:
+    """Nothing leaves where nobody gave a key."""
+    policy = Policy()
+
+    assert policy.value("logs", semconv.USER_ID, "alice@example.com") is None
+    assert {("logs", "id"): 1} == policy.redactions()
+
+
+# --- what the operator says -------------------------------------------------------------------------------------
+def test_the_settings_are_learnt(tmp_path: Path) -> None:
+    """The policy file's words, the message types and the key for pseudonyms come from the settings."""
+    path = tmp_path / "key"
+    path.write_bytes(b"k" * 32)
+    policy = Policy()
+
+    policy.learn(
+        Settings.load({}, {}, policy={"choice": {"plan": ["free"]}}, message_types="chat", pseudonym_key_file=path)
+    )
+
+    assert "free" == policy.foreign("traces", "plan", "free")
+    assert policy.is_declared(semconv.MESSAGE_TYPE, "chat")
+    assert policy.pseudonyms is not None
+
+
+def test_a_key_that_vanished_drops_those_ids(tmp_path: Path) -> None:
+    """A key that could be read a moment ago and cannot now is a fault of ours, and no id leaves in the clear."""
+    path = tmp_path / "key"
+    path.write_bytes(b"k" * 32)
+    settings = Settings.load({}, {}, pseudonym_key_file=path)
+    path.unlink()
+    policy = Policy()
+
+    policy.learn(settings)
+
+    assert policy.value("logs", semconv.USER_ID, "alice@example.com") is None
+    assert {"pseudonyms": 1} == faults.snapshot()
+
+
+def test_a_copy_knows_what_was_declared() -> None:
+    """A copy has the words, its own room for undeclared ones, and the key."""
+    policy = Policy()
+    policy.apply(parse({"code": "plan", "number": "total", "id": "order.id"})[0])
+    policy.pseudonyms = Pseudonyms(b"k" * 32)
+
+    other = policy.copy()
+
+    assert [Kind.CODE_NAME, Kind.NUMBER, Kind.ID] == [other.kind(key) for key in ("plan", "total", "order.id")]
+    assert "free" == other.foreign("traces", "plan", "free")
+    assert not policy.is_known(policy._by_key["plan"], "free")
+    assert other.pseudonyms is policy.pseudonyms
+
+
 # --- vocabulary -------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("attribute", "value"),
@@ -571,7 +652,7 @@ def test_a_declared_value_leaves(attribute: Attribute, value: str) -> None:
         (semconv.REASON, ["expired", "A", "A1", "", "A" * 33, 7, "JWT-EXPIRED", "JWT EXPIRED"]),
         (semconv.MESSAGE_TYPE, ["a b", "", 7, "x" * 65]),
         (semconv.CLOSE_CODE, [999, 5000, "4000", True, 4000.0]),
-        (semconv.TEMPLATE, ["room 7", "", "x" * 201, 7]),
+        (semconv.TEMPLATE, ["alice@example.com", "", "x" * 201, 7, " room", "room ", "Zoë", "a\nb", "50%"]),
     ],
     ids=lambda one: one.key if isinstance(one, Attribute) else "",
 )

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import otel_ws
 from otel_ws import faults
+from otel_ws.declarations import Declarations
 from otel_ws.settings import Problem, Settings, SettingsError, problems, sdk_disabled, table
 
 ROOT = str(Path(otel_ws.__file__).parents[1])
@@ -35,6 +36,9 @@ DEFAULTS: dict[str, Any] = {
     "message_type_key": "type",
     "histograms": "ledger",
     "message_types": (),
+    "gate": "",
+    "policy": Declarations(),
+    "pseudonym_key_file": "",
     "user_id_resolver": None,
     "role_resolver": None,
 }
@@ -63,6 +67,9 @@ RIGHT: dict[str, list[tuple[str, Any]]] = {
     "message_type_key": [("action", "action"), ("msg.kind", "msg.kind")],
     "histograms": [("ledger", "ledger"), ("API", "api")],
     "message_types": [("chat", ("chat",)), ("chat.send,ping , pong", ("chat.send", "ping", "pong"))],
+    "gate": [(text, text) for text in ["all", "own", "report"]] + [(" ALL ", "all")],
+    "policy": [("policy.toml", Declarations(ids=("order.id",))), ("policy.json", Declarations(numbers=("orders",)))],
+    "pseudonym_key_file": [("key", "key")],
     "user_id_resolver": [("otel_ws.settings:table", "otel_ws.settings:table")],
     "role_resolver": [("otel_ws.settings:table", "otel_ws.settings:table")],
 }
@@ -80,6 +87,14 @@ NATIVE: dict[str, list[tuple[Any, Any]]] = {
     "message_type_key": [("action", "action")],
     "histograms": [("api", "api")],
     "message_types": [(["chat"], ("chat",)), ({"chat"}, ("chat",))],
+    "gate": [("report", "report")],
+    "policy": [
+        (Path("policy.toml"), Declarations(ids=("order.id",))),
+        ({"id": ["order.id"]}, Declarations(ids=("order.id",))),
+        (Declarations(codes=("plan",)), Declarations(codes=("plan",))),
+        ({}, Declarations()),
+    ],
+    "pseudonym_key_file": [(Path("key"), "key")],
     "user_id_resolver": [(resolver, resolver)],
     "role_resolver": [(resolver, resolver)],
 }
@@ -96,6 +111,9 @@ WRONG: dict[str, list[str]] = {
     "message_type_key": ["a b", "1st", "a,b"],
     "histograms": ["sdk", "true"],
     "message_types": ["chat room", "chat;ping", "x" * 65, "1st"],
+    "gate": ["off", "true", "all,own"],
+    "policy": ["missing.json", "missing.toml", "policy.yaml", "policy", "."],
+    "pseudonym_key_file": ["missing", ".", "short key", "everybodys key"],
     "user_id_resolver": ["app.users", "app:", ":resolve", "app/users:resolve"],
     "role_resolver": ["app.users", "app:", ":resolve", "app:a.b"],
 }
@@ -131,8 +149,13 @@ def start(script: str, **environ: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(autouse=True)
 def _somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Relative paths point into a folder that exists and is writable."""
+    """Relative paths point into a folder that exists, is writable and has a policy and keys."""
     monkeypatch.chdir(tmp_path)
+    Path("policy.toml").write_text('id = ["order.id"]\n')
+    Path("policy.json").write_text('{"number": "orders"}')
+    for name, length, mode in (("key", 32, 0o444), ("short key", 31, 0o400), ("everybodys key", 32, 0o666)):
+        Path(name).write_bytes(b"k" * length)
+        Path(name).chmod(mode)
 
 
 # --- each field -------------------------------------------------------------------------------------------------
@@ -384,6 +407,61 @@ def test_a_folder_that_is_not_writable_is_refused(tmp_path: Path) -> None:
     found = problems({}, {}, json_log=str(tmp_path / "events.jsonl"))
 
     assert ["argument json_log"] == [problem.name for problem in found]
+
+
+# --- a policy file ----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.json", "{", "a.json: it is not JSON at line 1, column 2"),
+        ("a.toml", "id = [\nalice", "a.toml: it is not TOML at line 2, column 1"),
+        ("a.json", "[]", "a.json: it holds no words of otel_ws.declare() with their values"),
+        ("a.json", '{"text": ["comment"]}', "a.json: text: there is no such word"),
+        ("a.toml", 'id = ["order.id", "alice"]', "a.toml: id, value 2: an id's key is"),
+        ("a.toml", '[choice]\n"user.email" = ["alice"]', "a.toml: choice, key 1: user.email is for people"),
+        ("a.toml", '[choice]\nplan = ["free", "a b"]', "a.toml: choice, key 1, value 2: a code name is"),
+        ("a.toml", "number = 7", "a.toml: number, value 1: a key is"),
+    ],
+)
+def test_what_is_wrong_in_a_policy_file_is_told_by_its_place(name: str, content: str, reason: str) -> None:
+    """File, place and what is allowed are told, and nothing of what stands there."""
+    Path(name).write_text(content)
+
+    (problem,) = problems({"OTEL_WS_POLICY": name}, {})
+
+    assert str(problem).startswith(f"OTEL_WS_POLICY: {reason}")
+    assert "alice" not in str(problem)
+
+
+def test_everything_wrong_in_a_policy_file_is_told_at_once() -> None:
+    """Each wrong declaration has a line of its own."""
+    Path("a.json").write_text('{"id": ["Order.Id", "order.id"], "code": ["user.name"], "roles": ["the boss"]}')
+
+    found = problems({"OTEL_WS_POLICY": "a.json"}, {})
+
+    assert 3 == len(found)
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[" * 100_000, b"1" * 1_000_001], ids=["bytes", "deep", "large"])
+def test_a_policy_file_that_cannot_be_parsed_is_told(content: bytes) -> None:
+    """Whatever is in the file, it is told as one problem."""
+    Path("a.json").write_bytes(content)
+
+    (problem,) = problems({"OTEL_WS_POLICY": "a.json"}, {})
+
+    assert "OTEL_WS_POLICY" == problem.name
+
+
+def test_a_wrong_policy_file_stops_the_start_without_a_traceback() -> None:
+    """A server with a wrong policy does not start, and says why in a plain text."""
+    Path("a.toml").write_text('template = ["alice@example.com"]\n')
+
+    done = start("import otel_ws; otel_ws.WebSocketMiddleware(object())", OTEL_WS_POLICY="a.toml")
+
+    assert 1 == done.returncode
+    assert "a.toml: template, value 1: an exact text" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "alice" not in done.stderr
 
 
 # --- ids on metrics ---------------------------------------------------------------------------------------------

@@ -29,6 +29,8 @@ from otel_ws.settings import Settings, sdk_disabled
 
 logger = logging.getLogger("otel_ws")
 
+# The providers that were made here, by a call of ``configure``.
+built: Final[list[object]] = []
 _PROTOCOLS: Final = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 
 
@@ -85,6 +87,7 @@ def build_providers() -> None:
             tracer_provider.add_span_processor(BatchSpanProcessor(made))
             told.append(f"traces to {name}")
         trace.set_tracer_provider(tracer_provider)
+        built.append(tracer_provider)
     if is_proxy(metrics.get_meter_provider()):
         readers: list[MetricReader] = []
         for name, exporter in _exporters("metrics"):
@@ -93,7 +96,9 @@ def build_providers() -> None:
                 continue
             readers.append(made if isinstance(made, MetricReader) else PeriodicExportingMetricReader(made))
             told.append(f"metrics to {name}")
-        metrics.set_meter_provider(MeterProvider(readers, resource=resource))
+        meter_provider = MeterProvider(readers, resource=resource)
+        metrics.set_meter_provider(meter_provider)
+        built.append(meter_provider)
     if is_proxy(get_logger_provider()):
         logger_provider = LoggerProvider(resource=resource)
         for name, exporter in _exporters("logs"):
@@ -103,6 +108,7 @@ def build_providers() -> None:
             logger_provider.add_log_record_processor(BatchLogRecordProcessor(made))
             told.append(f"events to {name}")
         set_logger_provider(logger_provider)
+        built.append(logger_provider)
     if told:
         logger.info("otel-ws exports %s.", ", ".join(told))
 

@@ -7,6 +7,7 @@ They stand in for the SDK's only where nothing can tell the difference (``_priva
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from time import time_ns
 from typing import Any
 
@@ -25,15 +26,19 @@ from opentelemetry.trace import (
     StatusCode,
     TraceFlags,
     Tracer,
+    TraceState,
     get_current_span,
 )
 
+from otel_ws.foreign import Foreign
 from otel_ws.policy import Policy
+from otel_ws.sdk import contrib
 from otel_ws.sdk._private import (
     LoggerParts,
     TracerParts,
     acts_on_ending,
     always_samples_roots,
+    clear_contexts,
     clear_sdk_span,
     had_at_start,
     has_processors,
@@ -147,29 +152,62 @@ class LightSpan(ReadableSpan, Span):
             self._maker.finish(self, self._name, {}, False, end_time)
 
 
+def clear_context(foreign: Foreign, context: SpanContext | None) -> SpanContext | None:
+    """The same ids and flags; of the trace state what may leave. The context itself where that is all of it."""
+    if context is None or not context.trace_state:
+        return context
+    state = foreign.trace_state(context.trace_state)
+    if state == dict(context.trace_state):
+        return context
+    kept = TraceState(list(state.items()))
+    return SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags, kept)
+
+
 class ClearedSpans(ApiSpans):
     """A ``SpanMaker`` that makes the SDK's spans; what the application put on one is cleared before it ends."""
 
     def __init__(self, tracer: Tracer, policy: Policy) -> None:
         super().__init__(tracer)
         self._policy = policy
+        self._foreign = Foreign(policy)
 
     def start(
         self, name: str, kind: SpanKind, context: Context, links: list[Link], start_time: int | None = None
     ) -> Span:
         """Ask the tracer, and remember what the sampler said."""
+        if name != "message":
+            context = contrib.look_around(context)
         span = super().start(name, kind, context, links, start_time)
         if isinstance(span, SdkSpan):
             note_start(span)
+            # The application may end it before its time, and then nothing of ours would be asked.
+            span.end = partial(self._ended_early, span, name)  # type: ignore[method-assign]
         return span
 
     def finish(
         self, span: Span, name: str, attributes: dict[str, Value], is_error: bool, end_time: int | None = None
     ) -> None:
         """Clear it, and put what is ours on it."""
-        if isinstance(span, SdkSpan) and span.is_recording():
-            clear_sdk_span(span, lambda found: self.cleared(found, had_at_start(span)), self.event)
+        if isinstance(span, SdkSpan):
+            if not span.is_recording():
+                return
+            self._clear(span)
         super().finish(span, name, attributes, is_error, end_time)
+
+    def _ended_early(self, span: SdkSpan, name: str, end_time: int | None = None) -> None:
+        if span.is_recording():
+            self._clear(span)
+            span.update_name(name)
+        span.end(end_time)
+
+    def exported(self, context: SpanContext | None) -> SpanContext | None:
+        """A span's or its parent's ids as they may leave."""
+        return clear_context(self._foreign, context)
+
+    def _clear(self, span: SdkSpan) -> None:
+        vars(span).pop("end", None)
+        clear_contexts(span, self.exported)
+        clear_sdk_span(span, lambda found: self.cleared(found, had_at_start(span)), self.event)
 
     def cleared(self, found: Mapping[str, Any], sampler_keys: tuple[str, ...]) -> dict[str, Any]:
         """The attributes that may leave: of a sampler's own, numbers and flags too."""
@@ -185,7 +223,7 @@ class ClearedSpans(ApiSpans):
         if type(raised) is str:
             found.setdefault(ERROR_TYPE.key, raised.rpartition(".")[2])
         attributes = self._policy.clear_keys("traces", found)
-        return Event(self._policy.code_name("traces", event.name), attributes, event.timestamp)
+        return Event(self._foreign.event_name("traces", event.name), attributes, event.timestamp)
 
 
 class LightSpans:
@@ -218,6 +256,8 @@ class LightSpans:
     ) -> Span:
         """Ask the sampler, and start a span; one that is not sampled costs next to nothing."""
         parts = self._parts
+        if name != "message":
+            context = contrib.look_around(context)
         found = get_current_span(context).get_span_context()
         is_taken = bool(self._look())
         if not self._is_blind:
@@ -242,6 +282,10 @@ class LightSpans:
         span = LightSpan(self, parts, name, made, parent, kind, links, attributes, start_time)
         if attributes:
             span.sampler_keys = tuple(attributes)
+        if result.trace_state or (parent is not None and parent.trace_state):
+            # What goes downstream is the caller's, as always; what is exported is cleared.
+            span._context = self._api.exported(made) or made
+            span._parent = self._api.exported(parent)
         return span
 
     def finish(
@@ -255,6 +299,7 @@ class LightSpans:
                 attributes = {**self._api.cleared(span.held, span.sampler_keys), **attributes}
             span.held = span._attributes = attributes
             span._name = name
+            span._made = span._context or span._made
             if is_error and span._status.status_code is not StatusCode.OK:
                 span._status = _ERROR
             if span._events:
@@ -272,6 +317,10 @@ class LightSpans:
         self._parts.processor.on_end(span)
 
 
+class OwnRecord(LogRecord):
+    """A log record of ours, to be told from a stranger's under our name: Python's logger ``otel_ws`` is one."""
+
+
 class LightEvents(Events):
     """An ``EventWriter`` whose records skip the SDK's pass over attributes that are cleared already."""
 
@@ -286,7 +335,7 @@ class LightEvents(Events):
     def write(self, record: EventRecord) -> None:
         """Hand one record to the provider's processors."""
         event = record.event
-        log_record = LogRecord(
+        log_record = OwnRecord(
             timestamp=record.timestamp_ns,
             observed_timestamp=record.timestamp_ns,
             context=record.context if isinstance(record.context, Context) else None,

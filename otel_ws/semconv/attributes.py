@@ -194,7 +194,7 @@ REMOVED: Final = Attribute(
     None,
     Kind.CHOICE,
     "Kind of what was removed.",
-    (*(kind.value for kind in Kind), "undeclared"),
+    (*(kind.value for kind in Kind), "undeclared", "text"),
 )
 PLACE: Final = Attribute(
     "ws.telemetry.place",

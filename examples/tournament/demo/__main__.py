@@ -127,7 +127,12 @@ def summarise(
         messages=sum(len(one.sent) for one in conversations),
         checks=[searcher.redact_check(one) for one in house + compared],
         surprises=[searcher.redact(one) for one in stage.records.surprises],
-        searches=[*searcher.otlp(sink.received), searcher.prometheus(text), searcher.json_lines(lines)],
+        # The gate is closed by default where `configure()` made the providers.
+        searches=[
+            *searcher.otlp(sink.received, chosen.way == "configure"),
+            searcher.prometheus(text),
+            searcher.json_lines(lines),
+        ],
         log_hits=sum(searcher.is_leak(line) for line in server.log.read_text(errors="replace").splitlines()),
         events=last_events([line for line in lines if not searcher.is_leak(line)]),
         trace=[line for line in trace_tree(sink.received) if not searcher.is_leak(line)],

@@ -186,10 +186,10 @@ class Stage:
             return conversation, None
         return conversation, websocket
 
-    async def get_profile(self, who: Person, user_id: int) -> int:
-        """Look a profile up by HTTP; returns the status code."""
+    async def look_up(self, who: Person, user_id: int, reason: str) -> int:
+        """Ask over HTTP who is behind an id; returns the status code."""
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/profiles/{user_id}/",
+            f"http://127.0.0.1:{self.port}/support/users/{user_id}/?reason={reason}",
             headers={"Authorization": f"Bearer {self.people.token(who)}", "X-Forwarded-For": who.client_address},
         )
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -69,7 +69,7 @@ def expect(records: Records) -> Expected:
     for (name, labels), amount in records.business.items():
         expected.application[Series(name, "value", labels)] += amount
     for user_id, amount in records.audited.items():
-        expected.application_events["PROFILE_VIEW", (("user_id", str(user_id)),)] += amount
+        expected.application_events["USER_LOOKUP", (("user_id", str(user_id)),)] += amount
     expected.application_spans["settle match", ()] += records.settlements
     return expected
 

@@ -23,7 +23,7 @@ class Search:
     """How many values were looked at in one place, and where (never what) something was found."""
 
     place: str
-    # Whether a find here is a failure of otel-ws: it answers for its own telemetry, others for theirs.
+    # Whether a find here is a failure of otel-ws: it answers for its own telemetry, and behind the gate for all.
     is_ours: bool = True
     checked: int = 0
     found: list[str] = field(default_factory=list)
@@ -64,9 +64,9 @@ class Searcher:
             search.found.append(where)
 
     # --- places -----------------------------------------------------------------------------------------
-    def otlp(self, received: Received) -> tuple[Search, Search]:
+    def otlp(self, received: Received, is_gated: bool) -> tuple[Search, Search]:
         """All signals: those of our scope (with the resource), and those of everybody else."""
-        ours, others = Search(f"OTLP, scope {OURS}"), Search("OTLP, other scopes", is_ours=False)
+        ours, others = Search(f"OTLP, scope {OURS}"), Search("OTLP, other scopes", is_ours=is_gated)
         for signal, requests in (
             ("traces", received.traces),
             ("metrics", received.metrics),

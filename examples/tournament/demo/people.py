@@ -130,6 +130,8 @@ class People:
                 "first_name": person.first_name,
                 "last_name": person.last_name,
                 "password": "!",
+                "is_staff": person.role == "admin",
+                "user_permissions": [["view_profile", "tournament", "profile"]] if person.role == "admin" else [],
             }
             profile = {
                 "user": person.user_id,

@@ -98,7 +98,7 @@ class Records:
 
     conversations: list[Conversation] = field(default_factory=list)
     business: Counter[tuple[str, Labels]] = field(default_factory=Counter)
-    # Matches that an organizer tried to settle, and profile look-ups by who asked.
+    # Matches that an organizer tried to settle, and look-ups of users by who asked.
     settlements: int = 0
     audited: Counter[int] = field(default_factory=Counter)
     surprises: list[str] = field(default_factory=list)

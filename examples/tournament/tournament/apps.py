@@ -11,9 +11,30 @@ class TournamentConfig(AppConfig):
     name = "tournament"
 
     def ready(self) -> None:
-        """Declare the vocabulary; values that are not declared leave as ``_OTHER`` or ``unknown``."""
+        """Declare the vocabulary; what is not declared leaves as ``_OTHER`` or ``unknown``, or not at all."""
+        from tournament.audit import REASONS
+
         otel_ws.declare(
             close_codes=[4401, 4403, 4409, 4410, 4413, 4429],
             templates=["tournament_{tournament_id}", "match_{tournament_id}_{match_id}", "global"],
             subprotocols=["tournament.v1", "tournament.v2"],
+        )
+        # What business.py and audit.py tell with OpenTelemetry's own means.
+        otel_ws.declare(
+            id="subject.id",
+            choice={
+                "status": ("paid", "declined", "started", "finished"),
+                "method": ("card", "coins", "voucher"),
+                "reason": ("fee", "prize", "grant"),
+                "lookup.reason": REASONS,
+                "lookup.outcome": ("granted", "refused"),
+            },
+            template=("settle match", "USER_LOOKUP"),
+            number=(
+                "tournament.registrations",
+                "tournament.matches",
+                "tournament.payments",
+                "tournament.coins",
+                "tournament.prize",
+            ),
         )

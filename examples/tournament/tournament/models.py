@@ -46,9 +46,10 @@ class Registration(models.Model):
 
 
 class AuditEntry(models.Model):
-    """Who looked at whose profile, and whether he was let."""
+    """Who asked who is behind an id, why, and whether he was told."""
 
     at = models.DateTimeField(auto_now_add=True)
     actor_id = models.BigIntegerField()
     subject_id = models.BigIntegerField()
+    reason = models.CharField(max_length=32)
     granted = models.BooleanField()

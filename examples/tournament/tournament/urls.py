@@ -2,6 +2,6 @@
 
 from django.urls import path
 
-from tournament.views import profile
+from tournament.views import user
 
-urlpatterns = [path("profiles/<int:user_id>/", profile)]
+urlpatterns = [path("support/users/<int:user_id>/", user)]

@@ -20,6 +20,7 @@ class Migration(migrations.Migration):
                 ("at", models.DateTimeField(auto_now_add=True)),
                 ("actor_id", models.BigIntegerField()),
                 ("subject_id", models.BigIntegerField()),
+                ("reason", models.CharField(max_length=32)),
                 ("granted", models.BooleanField()),
             ],
         ),

@@ -213,6 +213,11 @@ def clear_sdk_span(span: Any, clear: Callable[[Any], dict[str, Any]], clear_even
         span._status = Status(span._status.status_code)
 
 
+def clear_contexts(span: Any, clear: Callable[[Any], Any]) -> None:
+    """Clear the trace states of an SDK span and of its parent: nothing public replaces them."""
+    span._context, span._parent = clear(_get(span, "_context")), clear(_get(span, "_parent"))
+
+
 def ids_only(context: SpanContext) -> SpanContext:
     return SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags)
 

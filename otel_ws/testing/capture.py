@@ -1,17 +1,13 @@
-"""For tests: everything that otel-ws emits during a test, in memory, with a clock and ids of your own.
+"""Captures telemetry in memory, with a clock and ids of the test's own.
 
-    with otel_ws.testing.capture() as telemetry:
-        await communicator.connect()
-    assert telemetry.span_names() == ["connect /ws/match/{match_id}/"]
-
-Needs the SDK. Wrong use of a verb raises ``UsageError`` while capturing.
+It refuses to know what is claimed about it.
 """
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,19 +17,20 @@ from opentelemetry.sdk._logs.export import (
     SimpleLogRecordProcessor,
 )
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import Gauge, InMemoryMetricReader, Metric, MetricsData
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import Sampler
 
 from otel_ws import faults, recorder
-from otel_ws.faults import UsageError
+from otel_ws.foreign import Foreign
 from otel_ws.recorder import Recorder
 from otel_ws.sdk import fast
 from otel_ws.settings import Settings
-
-__all__ = ["Telemetry", "UsageError", "capture"]
+from otel_ws.testing import places
+from otel_ws.testing.assertions import Assertions
+from otel_ws.testing.others import Listener, plain_environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +45,20 @@ class EventSeen:
     span_id: int
 
 
-class Telemetry:
+class Telemetry(Assertions):
     """What was emitted so far, by signal."""
 
     def __init__(self, sampler: Sampler | None, settings: Settings, **injected: Any) -> None:
         self._spans = InMemorySpanExporter()
         self._records = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
         self._reader = InMemoryMetricReader()
-        self.tracer_provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
+        with plain_environment():
+            self.tracer_provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
+            self.logger_provider = LoggerProvider(shutdown_on_exit=False)
+            self.meter_provider = MeterProvider([self._reader], shutdown_on_exit=False)
         self.tracer_provider.add_span_processor(SimpleSpanProcessor(self._spans))
-        self.logger_provider = LoggerProvider(shutdown_on_exit=False)
         self.logger_provider.add_log_record_processor(SimpleLogRecordProcessor(self._records))
-        self.meter_provider = MeterProvider([self._reader], shutdown_on_exit=False)
+        self.others = Listener(self._spans, self._records)
         self.recorder = Recorder(
             settings,
             recorder.vocabulary.copy(),
@@ -68,20 +67,16 @@ class Telemetry:
             logger_provider=self.logger_provider,
             **injected,
         )
+        self.foreign = Foreign(self.recorder.policy)
         fast.speed_up(self.recorder)
 
-    def spans(self) -> list[ReadableSpan]:
-        """Finished spans, in the order in which they ended."""
-        return list(self._spans.get_finished_spans())
+    def spans(self, name: str | None = None) -> list[ReadableSpan]:
+        """Finished spans, in the order in which they ended: all, or those of one name."""
+        return [span for span in self._spans.get_finished_spans() if name in (None, span.name)]
 
     def span_names(self) -> list[str]:
         """Their names."""
         return [span.name for span in self.spans()]
-
-    def span(self, name: str) -> ReadableSpan:
-        """The one finished span of that name."""
-        (found,) = [span for span in self.spans() if span.name == name]
-        return found
 
     def events(self, name: str | None = None) -> list[EventSeen]:
         """Events in order, all or those of one name."""
@@ -103,35 +98,54 @@ class Telemetry:
 
     def points(self, name: str) -> dict[tuple[tuple[str, Any], ...], Any]:
         """The points of a metric: sorted attributes to value, or to count for a histogram."""
-        data = self._reader.get_metrics_data()
-        return {
-            tuple(sorted((point.attributes or {}).items())): getattr(point, "value", None)
-            if hasattr(point, "value")
-            else point.count
-            for resource in (data.resource_metrics if data else [])
-            for scope in resource.scope_metrics
-            for metric in scope.metrics
-            if metric.name == name
-            for point in metric.data.data_points
-        }
+        found: dict[tuple[tuple[str, Any], ...], Any] = {}
+        own = self._own_metrics()
+        for metric in [*_named(name, own), *_named(name, self.others.metrics())]:
+            for point in metric.data.data_points:
+                key = tuple(sorted((point.attributes or {}).items()))
+                value = point.value if hasattr(point, "value") else point.count
+                # Others are collected as differences, but for gauges.
+                found[key] = value if isinstance(metric.data, Gauge) else found.get(key, 0) + value
+        return found
 
     def value(self, name: str, **attributes: Any) -> float:
         """The sum of a metric's points whose attributes include these."""
         wanted = set(attributes.items())
         return float(sum(value for key, value in self.points(name).items() if wanted <= set(key)))
 
+    def _own_metrics(self) -> list[MetricsData]:
+        data = self._reader.get_metrics_data()
+        return [data] if data is not None else []
+
+    def _places(self) -> list[str]:
+        with self.recorder.policy.uncounted():
+            return [
+                *places.of_spans(self.foreign, self.spans()),
+                *places.of_records(self.foreign, self._records.get_finished_logs()),
+                *places.of_metrics(self.foreign, [*self._own_metrics(), *self.others.metrics()]),
+            ]
+
+
+def _named(name: str, collected: list[MetricsData]) -> Iterator[Metric]:
+    for data in collected:
+        for resource in data.resource_metrics:
+            for scope in resource.scope_metrics:
+                yield from (metric for metric in scope.metrics if metric.name == name)
+
 
 @contextmanager
 def capture(
     *,
+    others: bool = False,
     sampler: Sampler | None = None,
     injected: dict[str, Any] | None = None,
     **settings: Any,
 ) -> Iterator[Telemetry]:
     """Record into memory for the length of the block, with Channels instrumented if it is installed.
 
-    ``settings`` are those of otel-ws; the environment is not read. ``injected`` takes ``clock``, ``now_ns``,
-    ``random_ratio`` and ``new_id``.
+    With ``others``, also what the rest of the process emits through OpenTelemetry's global providers; where there are
+    none, some are set, which record while somebody captures and nothing else. ``settings`` are those of otel-ws; the
+    environment is not read. ``injected`` takes ``clock``, ``now_ns``, ``random_ratio`` and ``new_id``.
 
     Raises:
         SettingsError: a setting is wrong.
@@ -143,7 +157,8 @@ def capture(
     was_strict = faults.strict(True)
     revert = _patched()
     try:
-        yield telemetry
+        with telemetry.others if others else nullcontext():
+            yield telemetry
     finally:
         revert()
         faults.strict(was_strict)

@@ -1,0 +1,101 @@
+"""Which paths an ASGI application knows: found by walking its routers, whoever made them.
+
+It reads what Channels, Django and Starlette keep on their routers, by name and without importing them, and refuses
+to know what is behind a route.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+# Where middlewares keep what they wrap: Channels, Starlette, otel-ws, opentelemetry-instrumentation-asgi, others.
+_INSIDE: Final = ("app", "inner", "application", "router")
+_PARAMETER: Final = re.compile(r"\{([^{}:]+)(?::[^{}]*)?\}")
+DEEPEST: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route: ``websocket`` or ``http``, its template, and the message types that its consumer declares."""
+
+    scope_type: str
+    template: str
+    message_types: tuple[str, ...] = ()
+    # Whether a Channels consumer answers here, which can declare message types.
+    is_consumer: bool = False
+
+    @property
+    def parameters(self) -> list[str]:
+        """The names of its parameters."""
+        return _PARAMETER.findall(self.template)
+
+    def filled(self, value: str) -> str:
+        """A path of this route with ``value`` for every parameter."""
+        return _PARAMETER.sub(value.replace("\\", ""), self.template)
+
+
+def routes_of(application: object) -> list[Route]:
+    """Every route that can be found, each once, in the order in which the application would try them."""
+    return list(dict.fromkeys(_walk(application, "websocket", "", 0)))
+
+
+def _walk(application: Any, scope_type: str, before: str, depth: int) -> Iterator[Route]:
+    if depth > DEEPEST or application is None:
+        return
+    protocols = _own(application, "application_mapping")
+    if isinstance(protocols, Mapping):
+        for name, one in protocols.items():
+            if name in {"http", "websocket"}:
+                yield from _walk(one, name, before, depth + 1)
+        return
+    routes = _own(application, "routes")
+    if isinstance(routes, Iterable) and not isinstance(routes, (str, bytes)):
+        for one in routes:
+            yield from _route(one, scope_type, before, depth)
+        return
+    for name in _INSIDE:
+        inner = _own(application, name)
+        if inner is not None and inner is not application:
+            yield from _walk(inner, scope_type, before, depth + 1)
+            return
+
+
+def _route(route: Any, scope_type: str, before: str, depth: int) -> Iterator[Route]:
+    pattern, path = _own(route, "pattern"), _own(route, "path")
+    if isinstance(path, str):
+        # Starlette: only a route that answers HTTP has methods, only a mount has routes of its own.
+        if _own(route, "routes"):
+            yield from _walk(route, scope_type, before + path, depth + 1)
+        else:
+            yield Route("http" if _own(route, "methods") else "websocket", before + path)
+    elif pattern is not None:
+        template = before + _template(pattern)
+        inner = _own(route, "callback")
+        if _own(inner, "routes"):
+            yield from _walk(inner, scope_type, template, depth + 1)
+        else:
+            consumer = _own(inner, "consumer_class")
+            yield Route(scope_type, "/" + template.lstrip("/"), _message_types(consumer), consumer is not None)
+
+
+def _template(pattern: object) -> str:
+    # Late: only routes of Channels and Django have patterns, and a base install has neither.
+    from otel_ws.channels.routing import template_of
+
+    return template_of(pattern)
+
+
+def _message_types(consumer: Any) -> tuple[str, ...]:
+    declared = _own(consumer, "message_types") or ()
+    return tuple(str(one) for one in declared) if isinstance(declared, (tuple, list, set, frozenset)) else ()
+
+
+def _own(thing: object, name: str) -> Any:
+    """An attribute, if the object has it and gives it without trouble."""
+    try:
+        return getattr(thing, name, None)
+    except Exception:
+        return None

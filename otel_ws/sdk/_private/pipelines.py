@@ -1,0 +1,218 @@
+"""The SDK's pipelines, as far as the gate stands in them: where they begin, and which exporters they end in.
+
+It knows where the SDK keeps things, and refuses to know what passes. Nothing is replaced: a method of one object is
+put in another's place on that object alone, so that identity, type and signature stay what they were.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
+from opentelemetry.sdk.util import BoundedList
+from opentelemetry.trace import DEFAULT_TRACE_STATE
+
+from otel_ws.sdk._private import ShapeError, _get, readers
+
+Undo = Callable[[], None]
+PROVIDERS: Final = (TracerProvider, LoggerProvider, MeterProvider)
+EXPORTERS: Final = (SpanExporter, LogRecordExporter, MetricExporter)
+_PROCESSORS: Final = (SpanProcessor, LogRecordProcessor, MetricReader)
+_PLAIN_PROCESSORS: Final = (
+    SimpleSpanProcessor, BatchSpanProcessor, SimpleLogRecordProcessor, BatchLogRecordProcessor
+)  # fmt: skip
+# How far from a processor an exporter is looked for: through processors and exporters that hold others.
+_DEPTH: Final = 6
+_HELD: Final = 100
+
+
+class Standing:
+    """Whether a method of ours is wanted where it stands; where it is not, it hands on."""
+
+    __slots__ = ("is_wanted",)
+
+    def __init__(self) -> None:
+        self.is_wanted = True
+
+
+Around = Callable[[Callable[..., Any], Standing], Callable[..., Any]]
+
+
+def interpose(thing: object, name: str, around: Around, by: object) -> Undo:
+    """Put ``around(method, standing)`` in place of one object's (or class's) method; returns what undoes it.
+
+    Raises:
+        ShapeError: there is no such method, or the object takes no attribute.
+    """
+    original = _get(thing, name)
+    had = vars(thing).get(name) if hasattr(thing, "__dict__") else None
+    standing = Standing()
+    placed: Any = functools.wraps(original)(around(original, standing))
+    placed._otel_ws_by = by
+    try:
+        setattr(thing, name, placed)
+    except (AttributeError, TypeError):
+        raise ShapeError(f"{type(thing).__name__}.{name}") from None
+
+    def undo() -> None:
+        # Where somebody has put a method of theirs around ours since, ours stays and hands on.
+        standing.is_wanted = False
+        if vars(thing).get(name) is placed:
+            if had is not None:
+                setattr(thing, name, had)
+            else:
+                delattr(thing, name)
+
+    return undo
+
+
+def is_interposed(thing: object, name: str, by: object) -> bool:
+    """Whether a method in the chain on this object is the one that ``by`` put there."""
+    method: Any = getattr(thing, "__dict__", {}).get(name)
+    while method is not None:
+        if getattr(method, "_otel_ws_by", None) is by:
+            return True
+        method = getattr(method, "__wrapped__", None)
+    return False
+
+
+def is_called(thing: object, name: str, by: object) -> bool:
+    """Whether a call of that method by its name comes to the one that ``by`` put there first."""
+    return getattr(getattr(thing, name, None), "_otel_ws_by", None) is by
+
+
+# --- where telemetry enters -------------------------------------------------------------------------------------
+def entrance(provider: object) -> Any:
+    """What every span or log record of a provider goes through first: its composite of processors.
+
+    Tracers and loggers keep a reference to it, so it is never another one.
+    """
+    name = "_active_span_processor" if isinstance(provider, TracerProvider) else "_multi_log_record_processor"
+    return _get(provider, name)
+
+
+def processors_of(entrance: object) -> tuple[Any, ...]:
+    """The processors that a composite hands to, by now."""
+    for name in ("_span_processors", "_log_record_processors"):
+        found = getattr(entrance, name, None)
+        if isinstance(found, tuple):
+            return found
+    raise ShapeError("_span_processors")
+
+
+def readers_of(provider: MeterProvider) -> list[MetricReader]:
+    """The readers that a provider has by now."""
+    return readers(provider)
+
+
+def providers_alive() -> list[Any]:
+    """Every provider of the SDK in this process, whoever holds it: an object refers to its class."""
+    kinds: set[type] = set(PROVIDERS)
+    for kind in PROVIDERS:
+        kinds.update(_below(kind))
+    return [one for one in gc.get_referrers(*kinds) if type(one) in kinds]
+
+
+def _below(kind: type) -> Iterator[type]:
+    below: list[type] = kind.__subclasses__()
+    for one in below:
+        yield one
+        yield from _below(one)
+
+
+# --- where telemetry leaves -------------------------------------------------------------------------------------
+def exporters_in(holder: object) -> list[Any]:
+    """The exporters that a processor or reader holds, also through processors and exporters that hold others.
+
+    Looks only into instance dictionaries, by type: no method or property of a stranger's runs.
+    """
+    found: list[Any] = []
+    seen = {id(holder)}
+    layer: list[object] = [holder]
+    for _ in range(_DEPTH):
+        below: list[object] = []
+        for thing in layer:
+            exporter_places = _is_plain(thing) or _is_batch(thing)
+            for name, value in list(getattr(thing, "__dict__", {}).items())[:_HELD]:
+                held: Any = value[:_HELD] if type(value) in (list, tuple) else (value,)
+                for one in held:
+                    is_exporter = _is(one, EXPORTERS) or (
+                        exporter_places and name in {"span_exporter", "_exporter"} and one is not None
+                    )
+                    if id(one) in seen or not (is_exporter or _is(one, _PROCESSORS) or _is_batch(one)):
+                        continue
+                    seen.add(id(one))
+                    below.append(one)
+                    if is_exporter:
+                        found.append(one)
+        layer = below
+    return found
+
+
+def ships_by_itself(processor: SpanProcessor) -> bool:
+    """Whether a processor of other make takes ended spans and holds no exporter: it may send them anywhere."""
+    kind = type(processor)
+    if kind in _PLAIN_PROCESSORS or exporters_in(processor):
+        return False
+    return any(
+        getattr(kind, name, None) is not getattr(SpanProcessor, name, None) or name in vars(processor)
+        for name in ("on_end", "_on_ending")
+    )
+
+
+def is_plain_processor(processor: object) -> bool:
+    """Whether it is the SDK's Simple or Batch processor, which hands on what it was given."""
+    return _is_plain(processor)
+
+
+def _is_plain(thing: object) -> bool:
+    return type(thing) in _PLAIN_PROCESSORS
+
+
+def _is_batch(thing: object) -> bool:
+    return type(thing).__name__ == "BatchProcessor" and type(thing).__module__.startswith("opentelemetry.sdk.")
+
+
+def _is(thing: object, kinds: tuple[type, ...]) -> bool:
+    # By ``type``: a lazy object answers ``isinstance`` by evaluating itself.
+    return any(kind in kinds for kind in type(thing).__mro__)
+
+
+# --- a quick look at a span -------------------------------------------------------------------------------------
+def bare_parts(span: Any) -> tuple[Any, Any, Any, Any] | None:
+    """Name, scope, resource and attributes of a span that has neither events, links, status text nor trace state.
+
+    ``None`` for any other span. The public members copy all that they show, at ten times the price.
+    """
+    context, parent = span._context, span._parent
+    if (context is not None and context.trace_state is not DEFAULT_TRACE_STATE) or (
+        parent is not None and parent.trace_state is not DEFAULT_TRACE_STATE
+    ):
+        return None
+    events, links = span._events, span._links
+    if type(events) is type(links) is BoundedList:
+        events, links = events._dq, links._dq  # type: ignore[attr-defined]
+    if events or links or span._status._description:
+        return None
+    attributes = span._attributes
+    if type(attributes) is BoundedAttributes:
+        attributes = attributes._dict
+    return span._name, span._instrumentation_scope, span._resource, attributes
+
+
+def mapping_in(attributes: Any) -> Any:
+    """The plain dictionary inside the SDK's attributes: a fifth of the price of asking them key by key."""
+    if type(attributes) is BoundedAttributes:
+        found = getattr(attributes, "_dict", None)
+        if type(found) is dict:
+            return found
+    return attributes

@@ -1,0 +1,151 @@
+"""``otel-ws check``: each thing that may be wrong is named, with the way out, and the exit code says whether any is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytest.importorskip("opentelemetry.sdk")
+
+PLAIN = """
+async def application(scope, receive, send):
+    pass
+"""
+SET_UP = f"""
+import otel_ws
+otel_ws.configure()
+{PLAIN}
+application = otel_ws.WebSocketMiddleware(application)
+"""
+SHIPPING = f"""
+import otel_ws
+from opentelemetry import trace
+from opentelemetry.sdk.trace import SpanProcessor
+otel_ws.configure()
+
+class Shipping(SpanProcessor):
+    def on_end(self, span):
+        print(span.name)
+
+trace.get_tracer_provider().add_span_processor(Shipping())
+{PLAIN}
+application = otel_ws.WebSocketMiddleware(application)
+"""
+
+
+def found(answer: dict[str, Any], level: str) -> list[tuple[str, str]]:
+    """Subjects and texts of one level."""
+    return [(one["subject"], one["text"]) for one in answer["findings"] if one["level"] == level]
+
+
+def test_a_right_set_up(command: Any) -> None:
+    """An application with the two lines has neither failures nor warnings, and the exit code is 0."""
+    ended = command("check", "app:application", "--json", source=SET_UP)
+
+    assert (0, True) == (ended.code, ended.json["ok"])
+    assert ([], []) == (found(ended.json, "failure"), found(ended.json, "warning"))
+
+
+def test_the_environment_alone(command: Any) -> None:
+    """Without an application the environment is looked at, and that is said."""
+    ended = command("check")
+
+    assert 0 == ended.code
+    assert "warning  application: none was named" in ended.output
+
+
+def test_everything_that_is_wrong_is_told_at_once(command: Any) -> None:
+    """Wrong settings, unknown ones, a missing exporter and a stock Prometheus with workers: all named, exit code 1."""
+    ended = command(
+        "check", "--json", OTEL_WS_GATE="some", OTEL_WS_NONSENSE="x", OTEL_TRACES_EXPORTER="pigeon",
+        OTEL_METRICS_EXPORTER="prometheus", WEB_CONCURRENCY="4",
+    )  # fmt: skip
+
+    failures = " ".join(text for _, text in found(ended.json, "failure"))
+    assert 1 == ended.code
+    assert all(
+        word in failures
+        for word in ("OTEL_WS_GATE='some'", "all, own, report", "OTEL_TRACES_EXPORTER=pigeon", "4 workers")
+    )
+    assert "OTEL_WS_NONSENSE" in " ".join(text for _, text in found(ended.json, "warning"))
+    assert all(one["way_out"] for one in ended.json["findings"] if one["level"] != "ok")
+
+
+def test_the_stock_exporter_with_one_worker_is_a_hint(command: Any) -> None:
+    """With one worker the stock Prometheus exporter works, so it is a warning."""
+    ended = command("check", OTEL_METRICS_EXPORTER="prometheus")
+
+    assert 0 == ended.code
+    assert "ws_prometheus" in ended.output
+
+
+def test_a_missing_middleware_line(command: Any) -> None:
+    """An application without the line, and one that does not start otel-ws, are told."""
+    ended = command("check", "app:application", "--json", source=PLAIN)
+
+    assert {"application", "middleware", "gate"} == {subject for subject, _ in found(ended.json, "warning")}
+
+
+def test_a_processor_that_ships_by_itself_fails(command: Any) -> None:
+    """In mode `all` a processor that cannot be gated is named, and is a failure."""
+    ended = command("check", "app:application", "--json", source=SHIPPING)
+
+    ((subject, text),) = found(ended.json, "failure")
+    assert (1, "gate", True) == (ended.code, subject, "Shipping" in text)
+
+
+def test_a_mode_that_lets_others_through_is_told(command: Any) -> None:
+    """`own` is no failure, and what it means is said."""
+    ended = command("check", "app:application", source=SET_UP, OTEL_WS_GATE="own")
+
+    assert 0 == ended.code
+    assert "OTEL_WS_GATE=all" in ended.output
+
+
+def test_what_is_undeclared_is_told(command: Any) -> None:
+    """Ids in routes that nobody declared, and consumers without message types, are named."""
+    pytest.importorskip("channels")
+    source = f"""
+import os
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "app")
+SECRET_KEY = "x"
+import django
+django.setup()
+{SET_UP}
+from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.routing import URLRouter
+from django.urls import path
+routes = [path("ws/<int:order_id>/<int:match_id>/", AsyncWebsocketConsumer.as_asgi())]
+application = otel_ws.WebSocketMiddleware(URLRouter(routes))
+"""
+    ended = command("check", "app:application", "--json", source=source)
+
+    told = found(ended.json, "warning")
+    assert [("django", True), ("undeclared", True), ("undeclared", True)] == [(one, bool(text)) for one, text in told]
+    assert "order_id" in told[1][1]
+    assert "1 consumers" in told[2][1]
+
+
+@pytest.mark.parametrize(
+    ("named", "source", "reason"),
+    [
+        ("nowhere:application", "", "No module named 'nowhere'"),
+        ("app:nothing", "", "has no attribute 'nothing'"),
+        ("app:application", "raise SystemExit('no luck')", "no luck"),
+        ("app:application", "application = 1", "int cannot be called"),
+        (":application", "", "project.asgi:application"),
+    ],
+)
+def test_an_application_that_cannot_be_had(command: Any, named: str, source: str, reason: str) -> None:
+    """What cannot be imported is a failure with its reason, and no traceback."""
+    ended = command("check", named, source=source)
+
+    assert 1 == ended.code
+    assert reason in ended.output
+
+
+def test_help_has_examples(command: Any) -> None:
+    """`--help` shows what to type, and that the application's own store may change."""
+    assert "otel-ws check --leaks" in command("--help").output
+    assert "your application does with the driven connections" in command("check", "--help").output

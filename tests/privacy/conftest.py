@@ -1,0 +1,45 @@
+"""Programs of their own, each in a process of its own, and what they tell as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+APPS = Path(__file__).parent / "apps"
+SECONDS = 900
+
+Program = Callable[..., dict[str, Any]]
+
+
+def run_program(name: str, *arguments: str, before: Path | None = None, **environment: str) -> dict[str, Any]:
+    """Run one of ``apps``; ``before`` is a folder whose packages come before the installed ones.
+
+    A program that fails without an answer is an error, told without anything that it printed about values.
+    """
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
+    path = os.pathsep.join(filter(None, [str(before or ""), str(APPS), os.environ.get("PYTHONPATH", "")]))
+    done = subprocess.run(
+        [sys.executable, str(APPS / name), *arguments],
+        env={**kept, "PYTHONPATH": path, **environment},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    if not done.stdout.startswith("{"):
+        last = [line for line in done.stderr.splitlines() if line and not line.startswith(" ")][-1:]
+        raise AssertionError(f"{name} ended with {done.returncode} and no answer: {last}")
+    return dict(json.loads(done.stdout))
+
+
+@pytest.fixture(scope="session")
+def program() -> Program:
+    """Run one of the programs in ``apps``."""
+    return run_program
