@@ -33,7 +33,7 @@ class Careless:
             f"{SCOPE}.duration", "s", text("a histogram's description")
         )
 
-    def emit(self) -> None:
+    def act(self) -> None:
         """One of each signal."""
         token = context.attach(baggage.set_baggage(self._word("a baggage key"), self._text("a baggage value")))
         try:
