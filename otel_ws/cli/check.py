@@ -119,6 +119,8 @@ def _settings() -> Iterator[Finding]:
 
 
 def _exporters(environ: Mapping[str, str]) -> Iterator[Finding]:
+    if find_spec("opentelemetry.sdk") is None:
+        return
     for signal in load.SIGNALS:
         variable = f"OTEL_{signal}_EXPORTER"
         for name in filter(None, (part.strip() for part in environ.get(variable, "otlp").split(","))):

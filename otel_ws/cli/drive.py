@@ -217,8 +217,9 @@ class Drive:
             task.cancel()
             await asyncio.wait([task], timeout=SECONDS)
             self.counts["cancelled"] += 1
-        elif not task.cancelled() and task.exception() is not None:
-            self.counts["raised"] += 1
+        else:
+            ended: list[object] = await asyncio.gather(task, return_exceptions=True)
+            self.counts["raised"] += isinstance(ended[0], Exception)
         self.counts["accepted"] += "websocket.accept" in peer.types
         self.counts["answered"] += "http.response.start" in peer.types
         self.counts["messages"] += peer.handed
@@ -271,10 +272,9 @@ class _Lifespan:
         """Tell the application that it is over, and make sure that it is."""
         await self.say("lifespan.shutdown")
         self._task.cancel()
-        await asyncio.wait([self._task], timeout=SECONDS)
-        if self._task.done() and not self._task.cancelled():
-            # Looked at, so that asyncio does not print it: most applications refuse the scope by an exception.
-            self._task.exception()
+        done, _ = await asyncio.wait([self._task], timeout=SECONDS)
+        # Looked at, so that asyncio does not print it: most applications refuse the scope by an exception.
+        await asyncio.gather(*done, return_exceptions=True)
 
     async def _answer(self, message: Any) -> None:
         self._answered.set()

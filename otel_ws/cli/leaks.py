@@ -121,7 +121,7 @@ def _careless(marks: Marks, report: Report, has_sdk: bool) -> Callable[[Marks], 
     if report.mode != "all":
         return None
     stranger = Careless(lambda what: marks.person(f"a stranger's code: {what}"), marks.word)
-    return lambda _: stranger.emit()
+    return lambda _: stranger.act()
 
 
 def _search_signals(report: Report, marks: Marks) -> list[str]:

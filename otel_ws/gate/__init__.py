@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from opentelemetry._logs import get_logger_provider
 from opentelemetry.metrics import get_meter_provider
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import get_tracer_provider
 
 from otel_ws import faults, recorder
@@ -50,7 +51,8 @@ class Gate:
                 clearing = Watching(self._removing, self.foreign, self._tell_keys)
             self._places = Places(clearing, self.foreign.policy, is_proving=self.mode == "all", only=self._only)
             self._places.build()
-            contrib.is_suppressed = self.mode == "all"
+            has_spans = not self._only or any(isinstance(one, TracerProvider) for one in self._only)
+            contrib.is_suppressed = self.mode == "all" and has_spans
         logger.info("%s", self._line())
 
     def close(self) -> None:

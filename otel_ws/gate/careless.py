@@ -27,13 +27,13 @@ class Careless:
         self._word = word
         # Instruments are made once, as everywhere: each is a series for the rest of the process.
         self._counter = metrics.get_meter(word("a meter's name"), word("a meter's version")).create_counter(
-            word("a metric's name"), word("a unit")[:8], text("a metric's description")
+            word("a metric's name"), word("a unit"), text("a metric's description")
         )
         self._histogram = metrics.get_meter(SCOPE).create_histogram(
             f"{SCOPE}.duration", "s", text("a histogram's description")
         )
 
-    def emit(self) -> None:
+    def act(self) -> None:
         """One of each signal."""
         token = context.attach(baggage.set_baggage(self._word("a baggage key"), self._text("a baggage value")))
         try:
@@ -82,10 +82,11 @@ class Careless:
 
     def _record(self) -> None:
         word, text = self._word, self._text
-        get_logger(word("a logger's name in OpenTelemetry")).emit(
-            severity_number=SeverityNumber.WARN,
-            severity_text=word("a severity text"),
-            body={word("a key in a log body"): [text("a log body")]},
-            attributes=self._about("a log attribute"),  # type: ignore[arg-type]
-            event_name=word("a log event's name"),
-        )
+        for body in (text("a log body"), {word("a key in a log body"): [text("a list in a log body")]}):
+            get_logger(word("a logger's name in OpenTelemetry")).emit(
+                severity_number=SeverityNumber.WARN,
+                severity_text=word("a severity text"),
+                body=body,
+                attributes=self._about("a log attribute"),  # type: ignore[arg-type]
+                event_name=word("a log event's name"),
+            )

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from otel_ws.foreign import Foreign
 from otel_ws.gate.origin import Origin
-from otel_ws.sdk._private.pipelines import mapping_in
+from otel_ws.sdk._private.pipelines import attributes_of
 from otel_ws.sdk.light import OwnRecord
 
 SIGNAL: Final = "logs"
@@ -34,7 +34,7 @@ class LogClearing:
     def stranger(self, record: Any) -> Any:
         """One record of which nothing is known, whoever made it."""
         foreign, found = self._foreign, record.log_record
-        attributes = foreign.attributes(SIGNAL, mapping_in(found.attributes))
+        attributes = foreign.attributes(SIGNAL, attributes_of(found))
         cleared = copy.copy(found)
         cleared.body = foreign.body(found.body)
         cleared.severity_text = foreign.severity_text(found.severity_text)

@@ -15,7 +15,7 @@ from opentelemetry.trace import Link, Status
 from otel_ws.foreign import Foreign
 from otel_ws.gate.origin import Origin, is_ours
 from otel_ws.sdk import contrib
-from otel_ws.sdk._private.pipelines import bare_parts
+from otel_ws.sdk._private.pipelines import attributes_of, bare_parts
 from otel_ws.sdk.light import LightSpan, clear_context
 from otel_ws.semconv import MESSAGE_TYPE, OTHER, ROUTE
 
@@ -92,8 +92,8 @@ class SpanClearing:
         clear_scope = self._origin.scope(SIGNAL, scope)
         clear_resource = self._resource = self._origin.resource(resource)
         if attributes is _UNASKED:
-            attributes = self._foreign.attributes(SIGNAL, span.attributes)
-        kept = span.attributes if attributes is None else attributes
+            attributes = self._foreign.attributes(SIGNAL, attributes_of(span))
+        kept = (attributes_of(span) or {}) if attributes is None else attributes
         name = self._name(scope, span.name, kept)
         if attributes is None and name is span.name and clear_scope is scope and clear_resource is resource and is_bare:
             if scope is not None and scope.name not in contrib.NOISY and len(self._scopes) < _KEPT:
@@ -131,7 +131,7 @@ class SpanClearing:
         foreign = self._foreign
         cleared = []
         for event in events[:_EVENTS]:
-            attributes = foreign.attributes(SIGNAL, event.attributes)
+            attributes = foreign.attributes(SIGNAL, attributes_of(event))
             kept = event.attributes if attributes is None else attributes
             cleared.append(Event(foreign.event_name(SIGNAL, event.name), kept, event.timestamp))
         return cleared
@@ -139,7 +139,7 @@ class SpanClearing:
     def _links(self, links: Sequence[Any]) -> list[Link]:
         cleared = []
         for link in links[:_LINKS]:
-            attributes = self._foreign.attributes(SIGNAL, link.attributes)
+            attributes = self._foreign.attributes(SIGNAL, attributes_of(link))
             context = clear_context(self._foreign, link.context)
             if context is not None:
                 cleared.append(Link(context, link.attributes if attributes is None else attributes))

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from opentelemetry import metrics, trace
 from opentelemetry._logs import get_logger_provider
-from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -31,6 +30,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 
 from otel_ws.sdk._private import readers
+from otel_ws.sdk._private.otlp import encode_logs
 
 REQUESTS: Final[dict[str, Any]] = {
     "traces": ExportTraceServiceRequest,
@@ -61,7 +61,8 @@ SURFACES: Final = {
         "exemplar attribute key", "exemplar attribute value",
     ),
     "logs": (
-        "record body", "record event_name", "record severity_text", "record attribute key", "record attribute value",
+        "record body", "record body key", "record body value", "record event_name", "record severity_text",
+        "record attribute key", "record attribute value",
     ),
 }  # fmt: skip
 SHARED_SURFACES: Final = (

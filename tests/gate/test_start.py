@@ -115,6 +115,8 @@ def test_configure_beside_providers_of_others_clears_ours_alone() -> None:
         import otel_ws
         otel_ws.configure()
         work()
+        from otel_ws.sdk import contrib
+        assert not contrib.is_suppressed
         print("ENDED", len(gate.status()["exporters"]))
         done()
     """

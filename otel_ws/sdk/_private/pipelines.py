@@ -209,10 +209,13 @@ def bare_parts(span: Any) -> tuple[Any, Any, Any, Any] | None:
     return span._name, span._instrumentation_scope, span._resource, attributes
 
 
-def mapping_in(attributes: Any) -> Any:
-    """The plain dictionary inside the SDK's attributes: a fifth of the price of asking them key by key."""
-    if type(attributes) is BoundedAttributes:
-        found = getattr(attributes, "_dict", None)
-        if type(found) is dict:
-            return found
-    return attributes
+def attributes_of(thing: Any) -> Any:
+    """The attributes of a span, event, link or log record: the dictionary inside the SDK's, at a fifth of the price."""
+    found = getattr(thing, "_attributes", None)
+    if found is None:
+        found = thing.attributes
+    if type(found) is BoundedAttributes:
+        inside = getattr(found, "_dict", None)
+        if type(inside) is dict:
+            return inside
+    return found

@@ -190,7 +190,7 @@ def application(redis_url: str, dsn: str | None, folder: str, echo: str) -> tupl
     tracer = trace.get_tracer(f"shop.{MARKS.word('a scope name')}", MARKS.word("a scope version"))
     meter = metrics.get_meter("shop.metrics")
     totals = meter.create_counter(
-        f"shop.{MARKS.word('a metric name')}", MARKS.word("a unit")[:8], MARKS.person("a metric description")
+        f"shop.{MARKS.word('a metric name')}", MARKS.word("a unit"), MARKS.person("a metric description")
     )
     lengths = meter.create_histogram("shop.order.length", "s", MARKS.person("a histogram description"))
 
