@@ -14,7 +14,7 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2026.4.10"
-nox.options.sessions = ["lint", "tests", "base", "system", "privacy", "demo", "ways", "docs"]
+nox.options.sessions = ["lint", "tests", "base", "system", "privacy", "demo", "ways", "budget", "docs"]
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
 # A missing Python is skipped with a line that says so, in CI too; the one that runs nox is always in the matrix.
@@ -190,9 +190,27 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(default=False, requires=["wheel"])
 def bench(session: nox.Session) -> None:
-    """What otel-ws costs, in interleaved pairs: ``nox -s bench -- --report``; wants an idle machine."""
-    install_wheel(session, "channels,django,sdk")
-    session.run("python", "tests/benchmarks/bench.py", *session.posargs, env=SAFE)
+    """What otel-ws costs: ``-- --report`` in interleaved pairs, on an idle machine; ``-- --gate`` in instructions."""
+    install_wheel(session, "channels,django,sdk", *group("bench"))
+    if "--gate" not in session.posargs:
+        session.run("python", "tests/benchmarks/bench.py", *session.posargs, env=SAFE)
+        return
+    counted(session, [argument for argument in session.posargs if argument != "--gate"])
+
+
+@nox.session(requires=["wheel"])
+def budget(session: nox.Session) -> None:
+    """No message and no connection costs more instructions than its limit: ``nox -s bench -- --gate``."""
+    install_wheel(session, "channels,django,sdk", *group("bench"))
+    counted(session, session.posargs)
+
+
+def counted(session: nox.Session, options: list[str]) -> None:
+    """Count instructions, where valgrind is."""
+    if shutil.which("valgrind") is None:
+        text = "instructions are counted by valgrind, which this machine lacks; on Debian: apt-get install valgrind"
+        session.error(text) if os.environ.get("CI") else session.skip(text)
+    session.run("python", "tests/benchmarks/instructions.py", *options, env=SAFE)
 
 
 @nox.session(default=False, requires=["wheel"])
