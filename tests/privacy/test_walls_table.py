@@ -1,4 +1,4 @@
-"""The table of walls, by which `test_walls.py` switches each one off, says where they are: checked with every test run."""
+"""The table of walls, by which `test_walls.py` switches each off, says where they are: checked with every test run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HOUSE = Path(otel_ws.__file__).parent
 WALLS = json.loads((Path(__file__).parent / "walls.json").read_text(encoding="utf-8"))["walls"]
 
 
-@pytest.mark.parametrize("wall", WALLS, ids=lambda wall: wall["wall"])
-def test_a_wall_is_where_the_table_says(wall: dict[str, str]) -> None:
+@pytest.mark.parametrize("row", WALLS, ids=lambda row: row["wall"])
+def test_a_wall_is_where_the_table_says(row: dict[str, str]) -> None:
     """What the table names stands once in the file that it names; who moves a wall moves its row."""
-    assert 1 == (HOUSE / wall["file"]).read_text(encoding="utf-8").count(wall["on"])
+    assert 1 == (HOUSE / row["file"]).read_text(encoding="utf-8").count(row["on"])
