@@ -143,11 +143,12 @@ def application(redis_url: str, dsn: str | None, folder: str, echo: str) -> tupl
     from opentelemetry.instrumentation.dbapi import trace_integration
     from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags, TraceState
 
-    driver = types.ModuleType("ledgerdb")
-    driver.connect = lambda name: sqlite3.dbapi2.Connection(name)  # type: ignore[attr-defined]
+    # Of no type, because these packages have types of their own only where they are installed.
+    driver: Any = types.ModuleType("ledgerdb")
+    driver.connect = lambda name: sqlite3.dbapi2.Connection(name)
     trace_integration(driver, "connect", "mysql")
 
-    store = redis.Redis.from_url(redis_url)
+    store: Any = redis.Redis.from_url(redis_url)
 
     def stores() -> None:
         name, mail = MARKS.person("a SQL literal"), MARKS.email("a SQL parameter")
