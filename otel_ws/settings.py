@@ -188,7 +188,8 @@ class Settings:
         1.0,
         _ratio,
         "a number from 0 to 1",
-        "Share of message spans that is kept, on top of the sampler (`OTEL_TRACES_SAMPLER`).",
+        "Share of message spans that is kept, on top of the sampler (`OTEL_TRACES_SAMPLER`). The messages of a "
+        "connection that are not kept have one trace id in log lines.",
     )
     send_spans: str = _setting(
         "off",
