@@ -145,7 +145,9 @@ class Foreign:
         """What conforms of a list; a list in a list never does."""
         fits = [self._one(signal, table, key, convention, value) for value in values[:LIST_LIMIT]]
         kept = [fit for fit in fits if fit is not None]
-        if len(kept) == len(values) and all(fit is value for fit, value in zip(kept, values, strict=True)):
+        # A list is somebody's, who may change it after it was looked at.
+        is_same = len(kept) == len(values) and all(fit is value for fit, value in zip(kept, values, strict=True))
+        if is_same and type(values) is tuple:
             return values  # type: ignore[return-value]
         return tuple(kept) or None
 

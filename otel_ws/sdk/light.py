@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace import Span as SdkSpan
 from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import (
+    DEFAULT_TRACE_STATE,
     Link,
     NonRecordingSpan,
     Span,
@@ -73,6 +74,9 @@ class LightSpan(ReadableSpan, Span):
     _end_time: int | None = None
     _status: Status = _UNSET
     _events: Sequence[Event] = ()
+    # What the application puts on it, apart from what is exported: a thread that writes while the span ends writes
+    # to what nobody exports any more.
+    noted: tuple[Event, ...] = ()
     sampler_keys: tuple[str, ...] = ()
 
     def __init__(
@@ -123,7 +127,7 @@ class LightSpan(ReadableSpan, Span):
     def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
         """Keep an event until the end."""
         if self._end_time is None:
-            self._events = (*self._events, Event(name, dict(attributes or {}), timestamp))
+            self.noted = (*self.noted, Event(name, dict(attributes or {}), timestamp))
 
     def add_link(self, context: SpanContext, attributes: Any = None) -> None:
         """Keep a link: its ids; attributes and trace state are somebody's text."""
@@ -154,10 +158,15 @@ class LightSpan(ReadableSpan, Span):
 
 def clear_context(foreign: Foreign, context: SpanContext | None) -> SpanContext | None:
     """The same ids and flags; of the trace state what may leave. The context itself where that is all of it."""
-    if context is None or not context.trace_state:
+    if context is None:
+        return None
+    found = context.trace_state
+    if found is DEFAULT_TRACE_STATE and type(context) is SpanContext:
         return context
-    state = foreign.trace_state(context.trace_state)
-    if state == dict(context.trace_state):
+    # A stranger's own kind of state or text may say that it is empty, or equal to anything.
+    is_plain = type(context) is SpanContext and type(found) is TraceState
+    state = foreign.trace_state(found)
+    if is_plain and len(state) == len(found) and all(found.get(key) is value for key, value in state.items()):
         return context
     kept = TraceState(list(state.items()))
     return SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags, kept)
@@ -295,16 +304,22 @@ class LightSpans:
         if type(span) is LightSpan:
             if span._end_time is not None:
                 return
-            if span.held:
-                attributes = {**self._api.cleared(span.held, span.sampler_keys), **attributes}
-            span.held = span._attributes = attributes
+            # First of all, so that who asks from now on writes nothing more; who asked before writes to what is left
+            # behind here.
+            span._end_time = time_ns() if end_time is None else end_time
+            held = span.held
+            if held:
+                span.held = {}
+                attributes = {**self._api.cleared(held.copy(), span.sampler_keys), **attributes}
+            noted = span.noted
+            if noted:
+                span.noted = ()
+                span._events = tuple(self._api.event(event) for event in noted)
+            span._attributes = attributes
             span._name = name
             span._made = span._context or span._made
             if is_error and span._status.status_code is not StatusCode.OK:
                 span._status = _ERROR
-            if span._events:
-                span._events = tuple(self._api.event(event) for event in span._events)
-            span._end_time = time_ns() if end_time is None else end_time
             self._hand_over(span)
             return
         self._api.finish(span, name, attributes, is_error, end_time)
