@@ -159,7 +159,7 @@ class Fanout:
             if route is None:
                 whole = "".join(parts)
                 route = semconv.OTHER if semconv.OTHER in parts else f"/{whole.lstrip('/')}"
-            label = self.policy.label(semconv.ROUTE, route)
+            label = self.policy.route(route)
             tally = self._by_door.get((label, transport)) or Tally(self.ledger, (label, transport))
             self._by_door[tally.door] = tally
             if label != semconv.OTHER or route == semconv.OTHER:

@@ -211,24 +211,22 @@ class Policy:
         """
         return Cleared({**base, **values}) if values else base
 
-    def clear_keys(self, signal: str, raw: Mapping[str, object], *, numbers: bool = False) -> dict[str, Value]:
-        """Clear what somebody else put on telemetry of ours, by its keys.
+    def own(self, signal: str, key: str, value: object) -> Value | None:
+        """Clear what otel-ws itself put under a key of ours; ``None`` for any other key."""
+        attribute = self._by_key.get(key)
+        return None if attribute is None else self.value(signal, attribute, value)
 
-        Undeclared keys go, and are counted; with ``numbers`` (a sampler's attributes) numbers and flags stay.
+    def route(self, template: object) -> str:
+        """The template of a route as a router has it, which is known from now on; ``_OTHER`` if it may not leave.
+
+        The one way in which a route becomes known: what stands in an attribute, anybody may have put there.
         """
-        cleared: dict[str, Value] = {}
-        for key, value in raw.items():
-            attribute = self._by_key.get(key)
-            fit: Value | None = None
-            if attribute is not None:
-                fit = self.value(signal, attribute, value)
-            elif numbers and (type(value) is bool or fits_otlp(value)) and forms.CODE_NAME.fullmatch(key):
-                fit = value  # type: ignore[assignment]
-            else:
-                self.undeclared(signal)
-            if fit is not None:
-                cleared[key] = fit
-        return cleared
+        exact = exact_value(template)
+        if type(exact) is str and forms.ROUTE.fullmatch(exact) and self._known_or_room(ROUTE, exact):
+            return exact
+        if exact != OTHER:
+            self.removed("metrics", Kind.TEMPLATE.value)
+        return OTHER
 
     def code_name(self, signal: str, value: object) -> str:
         """A name in code-name form, or ``_OTHER``."""
@@ -312,7 +310,7 @@ class Policy:
         if type(value) is not str:
             return OTHER
         if attribute is ROUTE:
-            return value if forms.ROUTE.fullmatch(value) and self._known_or_room(ROUTE, value) else OTHER
+            return value if self.is_known(ROUTE, value) else OTHER
         return value if value in self._declared[attribute] else OTHER
 
     def _code(self, attribute: Attribute, value: object) -> str:

@@ -368,7 +368,7 @@ def test_others_take_no_room_from_us() -> None:
 def test_our_own_routes_are_known() -> None:
     """A route that our own telemetry carries may stand on others' spans."""
     decision = foreign()
-    decision.policy.label(semconv.ROUTE, "/ws/match/{match_id}/")
+    decision.policy.route("/ws/match/{match_id}/")
 
     assert decision.attributes("traces", {"http.route": "/ws/match/{match_id}/"}) is None
 

@@ -820,7 +820,7 @@ def test_at_most_200_routes_leave() -> None:
     policy = Policy()
     routes = [f"/ws/{number}/" for number in range(205)]
 
-    labels = [policy.label(semconv.ROUTE, route) for route in routes]
+    labels = [policy.route(route) for route in routes]
 
     assert 200 == ROUTE_LIMIT
     assert [*routes[:200], *[OTHER] * 5] == labels
@@ -899,6 +899,7 @@ GOOD: dict[Attribute, object] = {
 def test_every_removed_value_is_counted_once(steps: list[tuple[str, Attribute, bool]]) -> None:
     """Each value that was dropped or replaced counts one by signal and kind; one that left counts nothing."""
     policy = Policy()
+    policy.route("/ws/match/{match_id}/")
     expected = Counter((signal, attribute.kind.value) for signal, attribute, good in steps if not good)
 
     for signal, attribute, good in steps:

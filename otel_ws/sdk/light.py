@@ -41,11 +41,9 @@ from otel_ws.sdk._private import (
     always_samples_roots,
     clear_contexts,
     clear_sdk_span,
-    had_at_start,
     has_processors,
     ids_only,
     is_blind_at_start,
-    note_start,
     processors,
     record_of,
 )
@@ -77,7 +75,6 @@ class LightSpan(ReadableSpan, Span):
     # What the application puts on it, apart from what is exported: a thread that writes while the span ends writes
     # to what nobody exports any more.
     noted: tuple[Event, ...] = ()
-    sampler_keys: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -177,7 +174,6 @@ class ClearedSpans(ApiSpans):
 
     def __init__(self, tracer: Tracer, policy: Policy) -> None:
         super().__init__(tracer)
-        self._policy = policy
         self._foreign = Foreign(policy)
 
     def start(
@@ -188,7 +184,6 @@ class ClearedSpans(ApiSpans):
             context = contrib.look_around(context)
         span = super().start(name, kind, context, links, start_time)
         if isinstance(span, SdkSpan):
-            note_start(span)
             # The application may end it before its time, and then nothing of ours would be asked.
             span.end = partial(self._ended_early, span, name)  # type: ignore[method-assign]
         return span
@@ -216,23 +211,22 @@ class ClearedSpans(ApiSpans):
     def _clear(self, span: SdkSpan) -> None:
         vars(span).pop("end", None)
         clear_contexts(span, self.exported)
-        clear_sdk_span(span, lambda found: self.cleared(found, had_at_start(span)), self.event)
+        clear_sdk_span(span, self.cleared, self.event)
 
-    def cleared(self, found: Mapping[str, Any], sampler_keys: tuple[str, ...]) -> dict[str, Any]:
-        """The attributes that may leave: of a sampler's own, numbers and flags too."""
-        numbers = {key: found[key] for key in sampler_keys if key in found}
-        others = {key: value for key, value in found.items() if key not in numbers and value is not None}
-        clear = self._policy.clear_keys
-        return {**clear("traces", numbers, numbers=True), **clear("traces", others)}
+    def cleared(self, found: Mapping[str, Any]) -> dict[str, Any]:
+        """Of what the application or a sampler put there, what may leave: they are strangers on a span of ours."""
+        attributes = self._foreign.attributes("traces", found)
+        return dict(found) if attributes is None else attributes
 
     def event(self, event: Event) -> Event:
         """An event as it may leave; of an exception the class remains."""
         found = dict(event.attributes or {})
         raised = found.pop("exception.type", None)
+        # The SDK's own, by which its spans would differ from light ones.
+        found.pop("exception.escaped", None)
         if type(raised) is str:
             found.setdefault(ERROR_TYPE.key, raised.rpartition(".")[2])
-        attributes = self._policy.clear_keys("traces", found)
-        return Event(self._foreign.event_name("traces", event.name), attributes, event.timestamp)
+        return Event(self._foreign.event_name("traces", event.name), self.cleared(found), event.timestamp)
 
 
 class LightSpans:
@@ -289,8 +283,6 @@ class LightSpans:
             return NonRecordingSpan(made)
         attributes = dict(result.attributes) if result.attributes else {}
         span = LightSpan(self, parts, name, made, parent, kind, links, attributes, start_time)
-        if attributes:
-            span.sampler_keys = tuple(attributes)
         if result.trace_state or (parent is not None and parent.trace_state):
             # What goes downstream is the caller's, as always; what is exported is cleared.
             span._context = self._api.exported(made) or made
@@ -310,7 +302,7 @@ class LightSpans:
             held = span.held
             if held:
                 span.held = {}
-                attributes = {**self._api.cleared(held.copy(), span.sampler_keys), **attributes}
+                attributes = {**self._api.cleared(held.copy()), **attributes}
             noted = span.noted
             if noted:
                 span.noted = ()

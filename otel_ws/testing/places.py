@@ -106,14 +106,12 @@ def _is_label(foreign: Foreign, attribute: Attribute, value: Any) -> bool:
 
 def _keys(foreign: Foreign, signal: str, where: str, found: Mapping[str, Any] | None, scope: str = "") -> Iterator[str]:
     attributes = dict(found or {})
-    cleared: Mapping[str, Any] | None
-    if scope == SCOPE_NAME:
-        cleared = foreign.policy.clear_keys(signal, attributes)
-    else:
-        cleared = foreign.attributes(signal, attributes)
+    cleared = foreign.attributes(signal, attributes)
     if cleared is not None:
         for key, value in attributes.items():
-            if key not in cleared or _plain(cleared[key]) != _plain(value):
+            # Names that otel-ws read in the code itself are more than a stranger may say.
+            is_own = scope == SCOPE_NAME and foreign.policy.own(signal, key, value) == value
+            if not is_own and (key not in cleared or _plain(cleared[key]) != _plain(value)):
                 yield f"{where} {_key(key)}"
 
 

@@ -52,6 +52,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 
 from otel_ws import faults, semconv
 from otel_ws.connection import Connection
+from otel_ws.declarations import parse
 from otel_ws.fanout import VERSION
 from otel_ws.handling import Handling
 from otel_ws.policy import Policy
@@ -514,13 +515,50 @@ def test_what_the_application_does_is_cleared(act: Act) -> None:
         assert "alice" not in text
 
 
-def test_numbers_of_a_sampler_stay_and_its_texts_do_not() -> None:
-    """A sampler's priority is kept, on either span; the application's undeclared number is not."""
-    for stage in both(lambda s: s.talk(act=ACTS["undeclared number"]), sampler=Marking()):
+def test_of_a_sampler_what_is_declared_stays() -> None:
+    """A sampler may name its keys after anything: undeclared numbers and flags go as its texts do, on either span."""
+
+    def talk(stage: Stage) -> None:
+        stage.recorder.policy.apply(parse({"number": "sampling.priority"})[0])
+        stage.talk(act=ACTS["undeclared number"])
+
+    for stage in both(talk, sampler=Marking()):
         attributes = dict(stage.the_one(f"disconnect {ROUTE}").attributes or {})
 
-        assert (3, True) == (attributes["sampling.priority"], attributes["sampling.debug"])
-        assert set() == {"sampling.by", "their.number"} & set(attributes)
+        assert 3 == attributes["sampling.priority"]
+        assert set() == {"sampling.by", "sampling.debug", "their.number"} & set(attributes)
+
+
+OURS = {
+    "http.route": "/u/alice/4915112345678",
+    "ws.handler": "alice.example",
+    "ws.consumer": "alice.example",
+    "ws.reason": "ALICE",
+    "ws.subprotocol": "alice",
+    "ws.health.rule": "alice",
+    "error.type": "AliceError",
+    "messaging.destination.template": "/u/alice",
+}
+
+
+def test_our_keys_take_no_name_from_the_application() -> None:
+    """A text in the right form under a key of ours is still a stranger's, in attributes as in events."""
+
+    def act() -> None:
+        own().set_attributes(OURS)
+        own().add_event("cache_hit", OURS)
+
+    for stage in both(lambda stage: stage.message(stage.connect(), act)):
+        assert "alice" not in "".join(span.to_json() for span in stage.ours()).lower()
+
+
+def test_no_attribute_makes_a_route_known() -> None:
+    """What the application says is a route opens nothing for anybody else: routes come from routers."""
+    for stage in both(lambda stage: stage.message(stage.connect(), lambda: own().set_attributes(OURS))):
+        policy = stage.recorder.policy
+
+        assert policy.is_known(semconv.ROUTE, ROUTE)
+        assert not policy.is_known(semconv.ROUTE, OURS["http.route"])
 
 
 def test_an_exception_keeps_its_class() -> None:

@@ -11,10 +11,14 @@ pytest.importorskip("opentelemetry.sdk")
 
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags, TraceState
 
 import otel_ws
 from otel_ws import testing
+from otel_ws.foreign import Foreign
+from otel_ws.policy import Policy
 from otel_ws.testing import Telemetry, places
 
 SECRET = "zephyrine@mail.example"
@@ -131,6 +135,20 @@ def test_what_is_declared_is_no_leak(telemetry: Telemetry) -> None:
         act(telemetry)
 
     telemetry.assert_ids_only()
+
+
+def test_a_path_on_a_span_of_ours_is_a_leak() -> None:
+    """A span of ours that carries what no router knows is told, and looking at it makes no route known."""
+    foreign = Foreign(Policy())
+    path = "/u/alice/4915112345678"
+    made = ReadableSpan(
+        "unknown _OTHER",
+        attributes={"http.route": path, "ws.transport": "websocket"},
+        instrumentation_scope=InstrumentationScope("otel_ws"),
+    )
+
+    for _ in range(2):
+        assert ["traces: span 'unknown _OTHER': attribute 'http.route'"] == list(places.of_spans(foreign, [made]))
 
 
 def test_the_same_place_is_told_once(telemetry: Telemetry) -> None:

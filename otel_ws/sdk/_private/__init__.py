@@ -184,18 +184,6 @@ def always_samples_roots(sampler: Sampler) -> bool:
     return sampler is ALWAYS_ON or (type(sampler) is ParentBased and getattr(sampler, "_root", None) is ALWAYS_ON)
 
 
-def note_start(span: Any) -> None:
-    """Remember which attributes an SDK span had when it started: the sampler's, or an `on_start` processor's."""
-    found = _get(span, "_attributes")
-    if found:
-        span._otel_ws_at_start = tuple(found)
-
-
-def had_at_start(span: Any) -> tuple[str, ...]:
-    """The keys of those attributes."""
-    return getattr(span, "_otel_ws_at_start", ())
-
-
 def clear_sdk_span(span: Any, clear: Callable[[Any], dict[str, Any]], clear_event: Callable[[Any], Any]) -> None:
     """Clear what the application put on an SDK span of ours, before it ends: nothing public takes a value away."""
     found = _get(span, "_attributes")
