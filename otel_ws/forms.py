@@ -1,4 +1,4 @@
-"""The forms that a value may have: an id, a code, a code name, a template, a key, a number that OTLP can carry.
+"""The forms that a value may have: an id, a code, a code name, a template, a key, a number that OTLP can carry, a path.
 
 Looks at a value's type and text alone, calls no method of it, and never raises. It refuses to know which attribute
 the value is for.
@@ -11,6 +11,13 @@ import re
 import uuid
 from collections.abc import Mapping
 from typing import Final
+
+# What names a file, or a function. A key, or an address with a password, that somebody pastes where its path belongs
+# has none of these forms: no part of a name is as long or as full of digits, or mixes capitals and digits, as those do.
+_PART: Final = r"(?!(?:[^/.:]*[0-9]){5}|(?=[^/.:]*[A-Z])[^/.:]*[0-9])[A-Za-z0-9_{} -]{1,24}"
+_SEGMENT: Final = rf"(?:\.{{1,2}}|\.?{_PART}(?:\.{_PART}){{0,3}})"
+PATH: Final = re.compile(rf"/?(?:{_SEGMENT}/){{0,12}}{_SEGMENT}?")
+NAME: Final = re.compile(rf":?{_PART}(?:[.:/]{_PART}){{0,8}}:?")
 
 _PLAIN: Final = (str, int, float, bool)
 _DIGITS = re.compile(r"[0-9]{1,19}")
@@ -28,11 +35,35 @@ TEMPLATE: Final = re.compile(r"(?! )[A-Za-z0-9_\-./~:{}<>()\[\]^$?*+|\\#,= ]{1,2
 ID_KEY: Final = re.compile(r"[a-z][a-z0-9_]{0,30}\.id")
 KEY: Final = re.compile(r"(?=.{1,64}$)[A-Za-z][A-Za-z0-9_]*(?:[.-][A-Za-z0-9_]+)*")
 
-_RESOURCE_KEY = re.compile(
-    r"service\.(name|namespace|version|instance\.id)|deployment\.environment\.name|k8s\.[a-z]+\.name|container\.id"
-    r"|telemetry\.[a-z.]+"
+# As orchestrators form names: a digit may come first. Nine digits in a row are a telephone number, no name.
+_PLACE = re.compile(r"(?=.*[A-Za-z])(?!.*[0-9]{9})[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_INSTANCE = re.compile(rf"{_UUID.pattern}(?:-[0-9]{{1,7}})?|{_PLACE.pattern}")
+_CONTAINER = re.compile(r"(?=.*[a-f])(?:[0-9a-f]{12}|[0-9a-f]{64})")
+# `1.2.3`, `2024.05.01`, `1.2.3rc1+build.7`, a day, a commit, or an image's tag. Four numbers are an address.
+_RELEASE = re.compile(
+    r"[0-9]{1,5}(?:\.[0-9]{1,4}){0,2}|20[0-9]{6}|(?=.*[a-f])[0-9a-f]{7,64}"
+    r"|(?!.*[0-9]{9})[0-9]{1,5}(?:\.[0-9]{1,4}){0,2}[-.+]?[A-Za-z][A-Za-z0-9.+-]{0,39}"
+    r"|(?!.*[0-9]{9})[A-Za-z][A-Za-z0-9_.-]{0,63}"
 )
-_RESOURCE_VALUE = re.compile(r"[A-Za-z0-9._:/+-]{1,64}")
+# What the SDK itself says of a service that has no name: with the program that runs it.
+_SERVICE = re.compile(
+    rf"{_PLACE.pattern}|unknown_service:(?:python[0-9.]{{0,5}}|pypy[0-9.]{{0,5}}|uvicorn|gunicorn|daphne|hypercorn|pytest)"
+)
+_RESOURCE: Final = {
+    "service.name": _SERVICE,
+    "service.instance.id": _INSTANCE,
+    "container.id": _CONTAINER,
+    **dict.fromkeys(("service.version", "telemetry.sdk.version", "telemetry.distro.version"), _RELEASE),
+    **dict.fromkeys(
+        (
+            "service.namespace", "deployment.environment.name", "telemetry.sdk.name",
+            "telemetry.sdk.language", "telemetry.distro.name", "k8s.cluster.name", "k8s.namespace.name",
+            "k8s.pod.name", "k8s.container.name", "k8s.deployment.name", "k8s.replicaset.name",
+            "k8s.statefulset.name", "k8s.daemonset.name", "k8s.job.name", "k8s.cronjob.name",
+        ),
+        _PLACE,
+    ),
+}  # fmt: skip
 
 
 def exact_value(value: object) -> object:
@@ -73,9 +104,9 @@ def fits_otlp(value: object) -> bool:
 
 
 def clear_resource(attributes: Mapping[str, object]) -> dict[str, str]:
-    """The resource attributes that may leave: those of the service and its place, in code-name form."""
+    """The resource attributes that may leave: the service, its release and its place; never a machine's address."""
     return {
         key: text
         for key, value in attributes.items()
-        if _RESOURCE_KEY.fullmatch(key) and type(text := exact_value(value)) is str and _RESOURCE_VALUE.fullmatch(text)
+        if (form := _RESOURCE.get(key)) and type(text := exact_value(value)) is str and form.fullmatch(text)
     }

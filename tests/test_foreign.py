@@ -682,3 +682,10 @@ def test_the_quick_look_asks_nothing_of_the_policy(monkeypatch: pytest.MonkeyPat
 
     assert decision.attributes("traces", known) is None
     assert json.decoder.__name__ in sys.modules
+
+
+@pytest.mark.parametrize("name", ["ada_lovelace/4711", "alice_example_com/1", "batching_span_processor/4711x"])
+def test_a_component_is_one_of_the_sdks(name: str) -> None:
+    """Under the SDK's key for its own parts a name leaves only where it is one of those parts, with its number."""
+    assert {"otel.component.name": OTHER} == foreign().attributes("metrics", {"otel.component.name": name})
+    assert foreign().attributes("metrics", {"otel.component.name": "batching_span_processor/0"}) is None

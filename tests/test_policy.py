@@ -965,13 +965,42 @@ def test_the_resource_keeps_what_names_a_service_and_its_place() -> None:
         "deployment.environment.name": "staging",
         "k8s.pod.name": "web-7d9c",
         "k8s.namespace.name": "games",
-        "container.id": "a3f0",
+        "container.id": "a3f0" * 16,
         "telemetry.sdk.name": "opentelemetry",
+        "telemetry.sdk.language": "python",
+        "telemetry.sdk.version": "1.45.1",
     }
 
     cleared = clear_resource(kept)
 
     assert kept == cleared
+
+
+@pytest.mark.parametrize(
+    "release",
+    [
+        "1", "1.2.3", "v1.2.3", "2026.11.21", "20261121", "1.2.3rc1", "1.2.3-rc.1", "1.2.3.dev4+g1a2b3c4", "9c0a1f2",
+        "68754dd0f9a1b2c3d4e5f60718293a4b5c6d7e8f", "main-68754dd", "stable",
+    ],
+)  # fmt: skip
+def test_a_release_stays_as_people_write_it(release: str) -> None:
+    """Numbers of releases, days, commits and tags of images are versions of a service."""
+    assert {"service.version": release} == clear_resource({"service.version": release})
+
+
+@pytest.mark.parametrize(
+    "instance",
+    [
+        "0f4c7a5e-0000-4000-8000-000000000000",
+        "0f4c7a5e-0000-4000-8000-123456789012-4711",
+        "web-7d9f8c6b5-x2k4j",
+        "sweep-28734120-x7k2p",
+        "web-0-4711",
+    ],
+)
+def test_an_instance_is_a_uuid_or_a_name(instance: str) -> None:
+    """A UUID or a pod's name, with the number of a process behind it."""
+    assert {"service.instance.id": instance} == clear_resource({"service.instance.id": instance})
 
 
 @pytest.mark.parametrize(
@@ -988,6 +1017,22 @@ def test_the_resource_keeps_what_names_a_service_and_its_place() -> None:
         ("service.name", ""),
         ("service.version", 7),
         ("k8s.pod.annotation.owner", "alice"),
+        ("k8s.node.name", "alices-laptop"),
+        ("telemetry.alice", "alice"),
+        ("telemetry.sdk.alice", "alice"),
+        ("service.name", "unknown_service:alice"),
+        ("service.name", "https://alice.example/"),
+        ("service.name", "4915112345678"),
+        ("service.name", "call-4915112345678"),
+        ("service.version", "+4915112345678"),
+        ("service.version", "4915112345678"),
+        ("service.version", "1.2-4915112345678"),
+        ("service.version", "192.0.2.7"),
+        ("service.version", "https://alice.example/"),
+        ("service.instance.id", "4915112345678"),
+        ("service.instance.id", "192.0.2.7:8000"),
+        ("container.id", "alice"),
+        ("container.id", "491511234567"),
     ],
 )
 def test_the_resource_drops_all_else(key: str, value: object) -> None:

@@ -68,6 +68,13 @@ _ERROR: Final = Convention(Kind.CODE_NAME, ERRORS)
 _TEMPLATE: Final = Convention(Kind.TEMPLATE)
 _MESSAGING: Final = _choice(MESSAGING_OPERATIONS)
 _KIND: Final = _choice(("queue", "topic"))
+_COMPONENTS: Final = words(
+    "batching_span_processor simple_span_processor batching_log_processor simple_log_processor "
+    "otlp_grpc_span_exporter otlp_http_span_exporter otlp_http_json_span_exporter otlp_grpc_log_exporter "
+    "otlp_http_log_exporter otlp_http_json_log_exporter otlp_grpc_metric_exporter otlp_http_metric_exporter "
+    "otlp_http_json_metric_exporter periodic_metric_reader prometheus_http_text_metric_exporter "
+    "zipkin_http_span_exporter"
+)
 
 # --- attributes, on every signal --------------------------------------------------------------------------------
 ATTRIBUTE_CONVENTIONS: Final[dict[str, Convention]] = {
@@ -164,16 +171,10 @@ ATTRIBUTE_CONVENTIONS: Final[dict[str, Convention]] = {
     "otel.status_code": _choice(words("OK ERROR UNSET")),
     "otel.span.sampling_result": _choice(words("DROP RECORD_ONLY RECORD_AND_SAMPLE")),
     "otel.span.parent.origin": _choice(words("none local remote")),
-    "otel.component.type": _choice(
-        words(
-            "batching_span_processor simple_span_processor batching_log_processor simple_log_processor "
-            "otlp_grpc_span_exporter otlp_http_span_exporter otlp_http_json_span_exporter otlp_grpc_log_exporter "
-            "otlp_http_log_exporter otlp_http_json_log_exporter otlp_grpc_metric_exporter otlp_http_metric_exporter "
-            "otlp_http_json_metric_exporter periodic_metric_reader prometheus_http_text_metric_exporter "
-            "zipkin_http_span_exporter"
-        )
+    "otel.component.type": _choice(_COMPONENTS),
+    "otel.component.name": Convention(
+        Kind.CODE_NAME, form=re.compile(rf"(?:{'|'.join(sorted(_COMPONENTS))})/[0-9]{{1,4}}")
     ),
-    "otel.component.name": Convention(Kind.CODE_NAME, form=re.compile(r"[a-z]+(?:_[a-z]+){1,5}/[0-9]{1,4}")),
     "otel.metric.overflow": _TRUTH,
     "rpc.system": _choice(words("grpc jsonrpc connect_rpc")),
     "rpc.grpc.status_code": _number(0, 16),
