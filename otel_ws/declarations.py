@@ -98,6 +98,9 @@ def load(source: Any) -> Declarations:
 def _read(path: Path, name: str) -> Mapping[str, Any]:
     if path.suffix not in (".json", ".toml"):
         raise ValueError("neither .json nor .toml")
+    # Looked at before it is opened: opening a pipe waits for whoever writes to it.
+    if not path.is_file():
+        raise ValueError("no file")
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST + 1)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from otel_ws import pseudonyms
+from otel_ws import forms, pseudonyms
 from otel_ws.declarations import DeclarationError, Declarations, load
 from otel_ws.faults import warn_once
 from otel_ws.types import Resolver, Scope
@@ -31,7 +31,7 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One wrong setting: where it was given, its value, and what would be right."""
+    """One wrong setting: where it was given, its value where that may be shown, and what would be right."""
 
     name: str
     value: str | None
@@ -143,8 +143,11 @@ def _resolver(raw: Any) -> Resolver | None:
     raise ValueError
 
 
-def _setting(default: Any, parse: Callable[[Any], Any], allowed: str, doc: str) -> Any:
-    return field(default=default, metadata={"parse": parse, "allowed": allowed, "doc": doc})
+def _setting(
+    default: Any, parse: Callable[[Any], Any], allowed: str, doc: str, form: re.Pattern[str] | None = None
+) -> Any:
+    """A field; where it names a file or a function, a wrong value is repeated only in the ``form`` of such a name."""
+    return field(default=default, metadata={"parse": parse, "allowed": allowed, "doc": doc, "form": form})
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +166,7 @@ class Settings:
         "stdout, or a path in a folder that exists and is writable; {pid} is replaced",
         "Also write every event as a JSON line, to `stdout` or to a file. The file is reopened when it was moved; "
         "a path with `{pid}` is rotated at 64 MiB.",
+        forms.PATH,
     )
     message_events: str = _setting(
         "slow",
@@ -237,6 +241,7 @@ class Settings:
         load,
         "the path of a .json or .toml file that can be read, or in Python the words of declare() as a mapping",
         "What may leave beside what otel-ws and the conventions know: a file with the words of `declare()`.",
+        forms.PATH,
     )
     pseudonym_key_file: str = _setting(
         "",
@@ -245,18 +250,21 @@ class Settings:
         "that not everybody can write",
         "A secret key: with it ids that are no numbers, UUIDs or ULIDs leave as pseudonyms (`p_` and 32 hexadecimal "
         "digits), without it they are dropped.",
+        forms.PATH,
     )
     user_id_resolver: Resolver | None = _setting(  # noqa: RUF009 - a dataclass field
         None,
         _resolver,
         "module:function, or a callable that takes the scope",
         "Where the user's id comes from, instead of the `pk` of `scope['user']`.",
+        forms.NAME,
     )
     role_resolver: Resolver | None = _setting(  # noqa: RUF009 - a dataclass field
         None,
         _resolver,
         "module:function, or a callable that takes the scope",
         "Where the role comes from, instead of `scope['role']`.",
+        forms.NAME,
     )
 
     @classmethod
@@ -347,7 +355,7 @@ def _read(
                 wrong.extend(Problem(shown, None, reason) for reason in exc.reasons)
                 continue
             except (ValueError, TypeError, OverflowError):
-                wrong.append(Problem(shown, _show(raw), fields[name].metadata["allowed"]))
+                wrong.append(_problem(shown, raw, fields[name].metadata))
                 continue
             values.setdefault(name, parsed)
     return values, wrong
@@ -355,6 +363,16 @@ def _read(
 
 def _own(key: str) -> str:
     return key[len(PREFIX) :].lower()
+
+
+def _problem(shown: str, raw: Any, metadata: Mapping[str, Any]) -> Problem:
+    form = metadata["form"]
+    text = os.fspath(raw) if isinstance(raw, (str, os.PathLike)) else None
+    if form is not None and not (isinstance(text, str) and form.fullmatch(text)):
+        return Problem(
+            shown, None, f"this is none, and is not shown as it may be a secret; allowed: {metadata['allowed']}"
+        )
+    return Problem(shown, _show(raw), metadata["allowed"])
 
 
 def _show(raw: Any) -> str:

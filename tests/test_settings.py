@@ -209,9 +209,63 @@ def test_a_wrong_variable_is_named_with_its_value_and_what_is_allowed(name: str,
     """A wrong value in the environment is told by variable, value and allowed values."""
     (problem,) = problems({f"OTEL_WS_{name.upper()}": raw}, {})
 
+    form = FIELDS[name].metadata["form"]
+    assert form is None or form.fullmatch(raw)
     expected = Problem(f"OTEL_WS_{name.upper()}", raw[:60], FIELDS[name].metadata["allowed"])
     assert expected == problem
     assert f"OTEL_WS_{name.upper()}='{raw[:60]}' is not valid; allowed: {expected.allowed}." == str(problem)
+
+
+PASTED = {
+    "a URL with a password": "postgres://u:SECRET@db.example/app",
+    "JSON": '{"id": ["SECRET"]}',
+    "hexadecimal digits": "5ec2e7" * 8,
+    "Base64": "U0VDUkVUc2VjcmV0U0VDUkVUc2VjcmV0U0VDUkU=",
+    "Base64 with slashes": "U0VD/UkVUc2VjcmV0/U0VDUkVUc2VjcmV0U0V/DUkU",
+    "Base64 with signs": "+0VDUkVUc2Vj-cmV0_SECRET",
+    "a key of a vendor": "sk_live_51H8xSECRETsecret0123456789",
+    "a token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJTRUNSRVQifQ.c2ln",
+    "an e-mail address": "SECRET@mail.example",
+    "a telephone number": "4915112345678",
+}
+NAMED = ["json_log", "policy", "pseudonym_key_file", "user_id_resolver", "role_resolver"]
+
+
+@pytest.mark.parametrize("pasted", PASTED.values(), ids=PASTED)
+@pytest.mark.parametrize("name", NAMED)
+def test_what_is_no_path_or_name_is_not_repeated(name: str, pasted: str) -> None:
+    """Who pastes the secret itself where its file belongs is told what belongs there, and nothing else."""
+    for found in (problems({f"OTEL_WS_{name.upper()}": pasted}, {}), problems({}, {name: pasted})):
+        for problem in found:
+            assert problem.value is None
+            assert pasted[:8] not in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("name", "raw"),
+    [
+        ("policy", "/etc/otel-ws/policy.yaml"),
+        ("policy", "config/missing.toml"),
+        ("pseudonym_key_file", "/run/secrets/otel_ws_key"),
+        ("pseudonym_key_file", "./missing"),
+        ("user_id_resolver", "project.accounts.users"),
+    ],
+)
+def test_a_path_or_name_is_repeated(name: str, raw: str) -> None:
+    """A mistyped path is found again by its text."""
+    (problem,) = problems({f"OTEL_WS_{name.upper()}": raw}, {})
+
+    assert raw == problem.value
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes by name here")
+def test_a_pipe_is_no_policy(tmp_path: Path) -> None:
+    """Opening a pipe would wait for whoever writes to it: it is refused before it is opened."""
+    os.mkfifo(tmp_path / "pipe.json")
+
+    (problem,) = problems({"OTEL_WS_POLICY": "pipe.json"}, {})
+
+    assert "OTEL_WS_POLICY" == problem.name
 
 
 @pytest.mark.parametrize(("name", "raw"), pairs(WRONG))
