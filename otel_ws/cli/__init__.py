@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-from otel_ws.cli import check, leaks
+from otel_ws.cli import check, leaks, load
 from otel_ws.cli.load import LoadError
 from otel_ws.cli.report import as_json, as_text
 from otel_ws.fanout import VERSION
@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.settings:
         os.environ["DJANGO_SETTINGS_MODULE"] = options.settings
+    options.put = load.apart()
     try:
         return _leaks(options) if options.leaks else _check(options)
     except LoadError as exc:
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except SystemExit as exc:
-        return _sorry(options, str(exc.code))
+        return _sorry(options, load.said_at_exit(exc) or "the application ended the process")
     except Exception as exc:
         return _sorry(options, f"otel-ws failed ({type(exc).__name__}); please report it")
 
@@ -98,22 +99,23 @@ def _check(options: Any) -> int:
     found = check.findings(options.application)
     failures = [one for one in found if one.level == check.FAILURE]
     if options.json:
-        _print_json(
+        _put_json(
+            options,
             {
                 "ok": not failures,
                 "findings": [
                     {"level": one.level, "subject": one.subject, "text": one.text, "way_out": one.way_out}
                     for one in found
                 ],
-            }
+            },
         )
         return 1 if failures else 0
     for one in found:
-        print(f"{one.level:8} {one.subject}: {one.text}")
+        options.put(f"{one.level:8} {one.subject}: {one.text}")
         if one.way_out and one.level != check.OK:
-            print(f"{'':8} {'':>{len(one.subject)}}  → {one.way_out}")
+            options.put(f"{'':8} {'':>{len(one.subject)}}  → {one.way_out}")
     warnings = sum(one.level == check.WARNING for one in found)
-    print(f"{len(found)} looked at: {len(failures)} failures, {warnings} warnings")
+    options.put(f"{len(found)} looked at: {len(failures)} failures, {warnings} warnings")
     return 1 if failures else 0
 
 
@@ -123,19 +125,19 @@ def _leaks(options: Any) -> int:
         if one.level == check.FAILURE:
             report.failures.append(f"{one.text}; {one.way_out}")
     if options.json:
-        _print_json(as_json(report))
+        _put_json(options, as_json(report))
     else:
-        print("\n".join(as_text(report)))
+        options.put("\n".join(as_text(report)))
     return 0 if report.ok else 1
 
 
 def _sorry(options: Any, text: str) -> int:
     if options.json:
-        _print_json({"ok": False, "error": text})
+        _put_json(options, {"ok": False, "error": text})
     else:
         print(text, file=sys.stderr)
     return 1
 
 
-def _print_json(answer: dict[str, Any]) -> None:
-    print(json.dumps(answer, indent=2, ensure_ascii=False))
+def _put_json(options: Any, answer: dict[str, Any]) -> None:
+    options.put(json.dumps(answer, indent=2, ensure_ascii=False))

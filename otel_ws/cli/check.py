@@ -266,7 +266,8 @@ def gate_findings() -> Iterator[Finding]:
     now: Mapping[str, Any] = gate.status()
     mode = now["mode"]
     if mode == "all":
-        yield Finding(OK, "gate", "all: whatever the process exports is cleared")
+        but = ", but for what is named below" if now.get("own") else ""
+        yield Finding(OK, "gate", f"all: whatever the process exports is cleared{but}")
     elif mode == "off":
         yield Finding(WARNING, "gate", "there is none: otel-ws is not started", "otel_ws.configure()")
     else:
@@ -277,6 +278,21 @@ def gate_findings() -> Iterator[Finding]:
         )
         yield Finding(WARNING, "gate", f"{mode}: {said}", "OTEL_WS_GATE=all")
     level = FAILURE if mode == "all" else WARNING
+    if now.get("own"):
+        yield Finding(
+            level,
+            "gate",
+            f"{', '.join(now['own'])}: the application made the provider itself, so what leaves by it is not cleared",
+            "OTEL_WS_GATE=all",
+        )
+    if mode == "all" and _sends_baggage():
+        yield Finding(
+            WARNING,
+            "baggage",
+            "OpenTelemetry's baggage propagator is active: what the application puts into baggage goes, in a header, "
+            "to whomever it calls",
+            "OTEL_PROPAGATORS=tracecontext",
+        )
     for name in now.get("ungated", ()):
         yield Finding(
             level,
@@ -298,3 +314,9 @@ def gate_findings() -> Iterator[Finding]:
             f"OTEL_WS_GATE=all would remove {', '.join(sorted(now['would_remove']))}",
             "otel_ws.declare() keeps what holds no personal data",
         )
+
+
+def _sends_baggage() -> bool:
+    from opentelemetry.propagate import get_global_textmap
+
+    return "baggage" in get_global_textmap().fields

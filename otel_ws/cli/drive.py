@@ -30,6 +30,10 @@ class PeerError(Exception):
     """What the driven server raises into the application: its text is marked."""
 
 
+class EndedError(Exception):
+    """The application wanted to end the process."""
+
+
 class MarkedUser:
     """A user whose every name is a mark; only the number may leave."""
 
@@ -66,7 +70,7 @@ class Drive:
         careless: Callable[[Marks], None] | None = None,
         progress: Callable[[int, int], None] = lambda done, of: None,
     ) -> None:
-        self.application = application
+        self.application = _contained(application)
         self.marks = marks
         self.counts: Counter[str] = Counter()
         self._paths = paths
@@ -76,6 +80,8 @@ class Drive:
 
     async def run(self, routes: Sequence[Route]) -> None:
         """Every route in every variant, a path that nobody knows, and what the caller named."""
+        # What asyncio says of a task that nobody waits for is the application's text, and comes after the run too.
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
         conversations = self._conversations(routes)
         lifespan = _Lifespan(self.application)
         await lifespan.say("lifespan.startup")
@@ -223,6 +229,18 @@ class Drive:
         self.counts["accepted"] += "websocket.accept" in peer.types
         self.counts["answered"] += "http.response.start" in peer.types
         self.counts["messages"] += peer.handed
+
+
+def _contained(application: Any) -> Any:
+    """The application, but that it cannot end the process: asyncio would let that out of the loop."""
+
+    async def call(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await application(scope, receive, send)
+        except SystemExit:
+            raise EndedError from None
+
+    return call
 
 
 class _Peer:

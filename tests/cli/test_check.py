@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -41,7 +44,7 @@ def found(answer: dict[str, Any], level: str) -> list[tuple[str, str]]:
 
 def test_a_right_set_up(command: Any) -> None:
     """An application with the two lines has neither failures nor warnings, and the exit code is 0."""
-    ended = command("check", "app:application", "--json", source=SET_UP)
+    ended = command("check", "app:application", "--json", source=SET_UP, OTEL_PROPAGATORS="tracecontext")
 
     assert (0, True) == (ended.code, ended.json["ok"])
     assert ([], []) == (found(ended.json, "failure"), found(ended.json, "warning"))
@@ -119,7 +122,7 @@ from django.urls import path
 routes = [path("ws/<int:order_id>/<int:match_id>/", AsyncWebsocketConsumer.as_asgi())]
 application = otel_ws.WebSocketMiddleware(URLRouter(routes))
 """
-    ended = command("check", "app:application", "--json", source=source)
+    ended = command("check", "app:application", "--json", source=source, OTEL_PROPAGATORS="tracecontext")
 
     told = found(ended.json, "warning")
     assert [("django", True), ("undeclared", True), ("undeclared", True)] == [(one, bool(text)) for one, text in told]
@@ -130,19 +133,68 @@ application = otel_ws.WebSocketMiddleware(URLRouter(routes))
 @pytest.mark.parametrize(
     ("named", "source", "reason"),
     [
-        ("nowhere:application", "", "No module named 'nowhere'"),
-        ("app:nothing", "", "has no attribute 'nothing'"),
-        ("app:application", "raise SystemExit('no luck')", "no luck"),
+        ("nowhere:application", "", "ModuleNotFoundError, there is no such module"),
+        ("app:nothing", "", "AttributeError, there is no such name in it"),
+        ("app:application", "raise SystemExit('SECRET')", "SystemExit in"),
+        ("app:application", "\n\nraise ValueError('SECRET')", "app.py, line 3"),
+        ("app:application", "\nSECRET SECRET", "SyntaxError in"),
+        ("app:application", "from django.conf import settings\nsettings.DEBUG", "use --settings"),
         ("app:application", "application = 1", "int cannot be called"),
         (":application", "", "project.asgi:application"),
     ],
 )
 def test_an_application_that_cannot_be_had(command: Any, named: str, source: str, reason: str) -> None:
-    """What cannot be imported is a failure with its reason, and no traceback."""
-    ended = command("check", named, source=source)
+    """What cannot be imported is a failure with its class and place: no traceback, and no text of an exception."""
+    for more in ((), ("--json",), ("--leaks",), ("--leaks", "--json")):
+        ended = command("check", named, *more, source=source)
+
+        assert 1 == ended.code
+        assert reason in ended.output + ended.errors
+        assert "SECRET" not in ended.output + ended.errors
+
+
+def test_the_answer_to_a_machine_is_json_alone(command: Any) -> None:
+    """What the application prints goes to standard error, at import as at its end."""
+    source = f"print('hello')\nimport atexit\natexit.register(print, 'goodbye')\n{SET_UP}"
+
+    ended = command("check", "app:application", "--json", source=source)
+
+    assert ended.json["ok"]
+    assert "hello" in ended.errors
+    assert "goodbye" in ended.errors
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="pipes end otherwise here")
+def test_a_reader_that_goes_away_is_no_error(command: Any) -> None:
+    """`otel-ws check | head -1` ends quietly."""
+    source = "import os, sys\nread, write = os.pipe()\nos.close(read)\nsys.argv = []\n"
+    run = "from otel_ws.cli import main\nos.dup2(write, 1)\nsys.exit(main(['check']))\n"
+
+    done = subprocess.run([sys.executable, "-c", source + run], capture_output=True, text=True, timeout=60, check=False)
+
+    assert (0, "") == (done.returncode, done.stderr)
+
+
+def test_a_provider_that_is_not_gated_fails(command: Any) -> None:
+    """Where a signal leaves by the application's own provider, mode `all` is not the whole answer."""
+    source = f"""
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry import trace
+trace.set_tracer_provider(TracerProvider())
+{SET_UP}"""
+
+    ended = command("check", "app:application", "--json", source=source)
 
     assert 1 == ended.code
-    assert reason in ended.output
+    assert any("traces" in text and "not cleared" in text for _, text in found(ended.json, "failure"))
+
+
+@pytest.mark.parametrize(("propagators", "expected"), [("tracecontext,baggage", 1), ("tracecontext", 0)])
+def test_baggage_to_others_is_told(command: Any, propagators: str, expected: int) -> None:
+    """The propagator of baggage sends what is in it to whomever the application calls."""
+    ended = command("check", "app:application", "--json", source=SET_UP, OTEL_PROPAGATORS=propagators)
+
+    assert expected == [subject for subject, _ in found(ended.json, "warning")].count("baggage")
 
 
 def test_help_has_examples(command: Any) -> None:

@@ -163,6 +163,23 @@ def test_an_application_that_accepts_nobody_is_told(command: Any) -> None:
     assert any("--path" in one for one in ended.json["warnings"])
 
 
+def test_an_application_that_ends_the_process_is_driven_to_the_end(command: Any) -> None:
+    """`sys.exit()` inside a handler neither ends the run nor tells anything."""
+    source = """
+import sys
+import otel_ws
+otel_ws.configure()
+async def application(scope, receive, send):
+    if scope["type"] == "websocket":
+        sys.exit("SECRET " + str(scope))
+application = otel_ws.WebSocketMiddleware(application)
+"""
+    ended = command("check", "--leaks", "app:application", "--json", source=source)
+
+    assert 0 < ended.json["driven"]["raised"]
+    assert "SECRET" not in ended.output + ended.errors
+
+
 def test_switched_off_telemetry_proves_nothing(command: Any) -> None:
     """With telemetry off there is nothing to check, and that is a failure, not a yes."""
     ended = command("check", "--leaks", "--json", OTEL_WS_ENABLED="false")
