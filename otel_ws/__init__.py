@@ -69,6 +69,12 @@ def _speed_up(fanout: Fanout) -> None:
     fast.speed_up(fanout)
 
 
+def _follow(fanout: Fanout) -> None:
+    from otel_ws import gate
+
+    gate.follow(fanout)
+
+
 recorder.speed_up = _speed_up
 
 
@@ -87,6 +93,10 @@ def configure(**settings: Any) -> None:
             f"Without it, otel_ws.WebSocketMiddleware alone writes JSON lines (missing: {exc.name})."
         ) from None
     with_sdk(**settings)
+    active = recorder.active()
+    if active is not None:
+        # A recorder that was there before the providers has a gate for providers of others.
+        _follow(active)
 
 
 def __getattr__(name: str) -> Any:

@@ -86,6 +86,8 @@ class ChannelsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             loaded = Settings.load(None, django_settings(), **settings)
         except SettingsError as exc:
             tell(str(exc) + "\notel-ws stays off; the application runs without it.")
+            # A setting that is wrong is no reason to let out what the gate was asked to clear.
+            _open_gate(settings.get("gate"))
             self._refused = True
             return
         try:
@@ -115,11 +117,17 @@ def prepare() -> None:
     """
     for problem in problems():
         tell(f"otel-ws: {problem}")
+        if problem.name == "OTEL_WS_GATE":
+            tell("otel-ws: until it is right the gate takes it for 'all', and everything is cleared.")
+    _open_gate()
+
+
+def _open_gate(asked: object = None) -> None:
     try:
         from otel_ws import gate
     except ImportError:  # no SDK: nothing is exported
         return
-    gate.early()
+    gate.early(asked)
 
 
 def tell(text: str) -> None:

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from opentelemetry._logs import get_logger_provider
 from opentelemetry.metrics import get_meter_provider
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import get_tracer_provider
 
@@ -28,6 +30,7 @@ from otel_ws.settings import problems, sdk_disabled
 
 logger = logging.getLogger("otel_ws")
 MODES: Final = ("all", "own", "report")
+_KINDS: Final[dict[str, type]] = {"traces": TracerProvider, "metrics": MeterProvider, "logs": LoggerProvider}
 
 
 class Gate:
@@ -37,7 +40,7 @@ class Gate:
         self.mode = mode
         self.policy = policy
         self.foreign = Foreign(policy)
-        self._only = only
+        self.only = only
         self._removing: Removing | None = None
         self._places: Places | None = None
         self._told: set[str] = set()
@@ -49,15 +52,24 @@ class Gate:
             clearing: Clearing = self._removing
             if self.mode == "report":
                 clearing = Watching(self._removing, self.foreign, self._tell_keys)
-            self._places = Places(clearing, self.foreign.policy, is_proving=self.mode == "all", only=self._only)
+            self._places = Places(clearing, self.foreign.policy, is_proving=self.mode == "all", only=self.only)
             self._places.build()
-            has_spans = not self._only or any(isinstance(one, TracerProvider) for one in self._only)
-            contrib.is_suppressed = self.mode == "all" and has_spans
         logger.info("%s", self._line())
+        if self.own_signals():
+            logger.warning("%s", self._own_line())
+
+    def is_suppressing(self) -> bool:
+        """Whether spans that say again what ours say are left out."""
+        return self.mode == "all" and "traces" not in self.own_signals()
+
+    def own_signals(self) -> list[str]:
+        """In ``all``: the signals for which the application made its provider itself, and asked for no gate."""
+        if not self.only:
+            return []
+        return [signal for signal, kind in _KINDS.items() if not any(isinstance(one, kind) for one in self.only)]
 
     def close(self) -> None:
         """Take every wall down."""
-        contrib.is_suppressed = False
         if self._places is not None:
             self._places.undo()
 
@@ -68,13 +80,13 @@ class Gate:
 
     def meet(self, *providers: object) -> None:
         """Walls for providers that may not have been there when the gate opened."""
-        if self._places is not None and not self._only:
+        if self._places is not None and not self.only:
             for provider in providers:
                 self._places.provider(provider)
 
     def status(self) -> dict[str, Any]:
         """The mode, every place where telemetry leaves, and what cannot be gated: names and numbers alone."""
-        found: dict[str, Any] = {"mode": self.mode, "providers": 0}
+        found: dict[str, Any] = {"mode": self.mode, "providers": 0, "own": self.own_signals()}
         found |= {"exporters": [], "readers": [], "ungated": [], "blocked": []}
         if self._places is not None:
             found |= self._places.status()
@@ -101,7 +113,20 @@ class Gate:
             return f"otel-ws gate: report. Nothing of others' telemetry is removed at {places}; what would be is told."
         failed = f", {len(now['blocked'])} blocked" if now["blocked"] else ""
         ungated = f"; not gated: {', '.join(now['ungated'])}" if now["ungated"] else ""
+        if self.only:
+            own = ", ".join(self.own_signals())
+            return (
+                f"otel-ws gate: all, but for {own} of the application's own provider. What leaves by the others is "
+                f"cleared at {places}, each proven by a canary{failed}{ungated}."
+            )
         return f"otel-ws gate: all. Everything is cleared at {places}, each proven by a canary{failed}{ungated}."
+
+    def _own_line(self) -> str:
+        own = ", ".join(self.own_signals())
+        return (
+            f"otel-ws gate: {own} leave as they are, by a provider of the application's own. OTEL_WS_GATE=all clears "
+            "them too."
+        )
 
 
 # --- the one gate of the process ----------------------------------------------------------------------------
@@ -110,22 +135,27 @@ _lock = threading.RLock()
 
 
 def install(mode: str, policy: Policy, only: tuple[object, ...] = ()) -> Gate:
-    """Open the process's gate, once; another mode or policy closes the one that is open."""
+    """Open the process's gate, once; another mode or policy replaces the one that is open, without a moment between."""
     global _active
     with _lock:
-        if _active is not None and (_active.mode, _active.policy) == (mode, policy):
-            return _active
-        uninstall()
-        _active = Gate(mode, policy, only)
-        _active.open()
-        return _active
+        before = _active
+        if before is not None and (before.mode, before.policy, before.only) == (mode, policy, only):
+            return before
+        opened = Gate(mode, policy, only)
+        opened.open()
+        _active = opened
+        if before is not None:
+            before.close()
+        contrib.is_suppressed = opened.is_suppressing()
+        return opened
 
 
 def uninstall() -> None:
-    """Close the gate: every method is what it was."""
+    """Close the gate: every method is what it was. Nothing but a test has a reason to."""
     global _active
     with _lock:
         gate, _active = _active, None
+        contrib.is_suppressed = False
         if gate is not None:
             gate.close()
 
@@ -149,7 +179,8 @@ def active() -> Gate | None:
 def status() -> dict[str, Any]:
     """What the gate does now; ``{"mode": "off"}`` where there is none.
 
-    ``providers``: how many. ``exporters``, ``readers``: a list of ``name`` (the class), ``signal`` and ``proven``.
+    ``providers``: how many. ``own``: signals whose provider is the application's own and not gated.
+    ``exporters``, ``readers``: a list of ``name`` (the class), ``signal`` and ``proven``.
     ``ungated``, ``blocked``: classes. ``suppressed``, ``would_remove``: counts by kind, and by key of the conventions.
     """
     gate = _active
@@ -158,31 +189,42 @@ def status() -> dict[str, Any]:
 
 # --- when it opens ------------------------------------------------------------------------------------------
 def follow(fanout: Fanout) -> None:
-    """Open the gate that a recorder's settings ask for, and close it with the recorder. Never raises."""
+    """Open the gate that a recorder's settings ask for. It outlives the recorder: others go on exporting.
+
+    A gate that clears stays what it is where the settings ask for none. Never raises.
+    """
     try:
-        providers = (get_tracer_provider(), get_meter_provider(), get_logger_provider())
+        providers = _global_providers()
         given = (fanout.spans.provider, fanout.metrics.provider)
-        if _active is not None and not fanout.settings.gate:
-            _active.meet(*providers, *given)
-        else:
+        gate = _active
+        if gate is None or gate.mode == "own" or fanout.settings.gate:
             mode, only = _chosen(fanout.settings.gate, providers)
-            install(mode, fanout.policy, only).meet(*providers, *given)
-        if uninstall not in fanout.on_close:
-            fanout.on_close.append(uninstall)
+            gate = install(mode, fanout.policy, only)
+        gate.meet(*providers, *given)
     except Exception as exc:
         faults.fault("gate", exc)
 
 
-def early() -> None:
-    """Open the gate before anything is instrumented, where the environment asks for it. Never raises."""
+def early(asked: object = None) -> None:
+    """Open the gate before anything is instrumented, where ``asked`` or the environment asks for it. Never raises.
+
+    A word that is no mode asks for ``all``: whoever set it wanted something cleared.
+    """
     try:
-        wanted = os.environ.get("OTEL_WS_GATE", "").strip().lower()
+        wanted = str(os.environ.get("OTEL_WS_GATE", "") if asked is None else asked).strip().lower()
         own = {name: value for name, value in os.environ.items() if name == "OTEL_WS_ENABLED"}
         is_on = not sdk_disabled() and not problems(own) and own.get("OTEL_WS_ENABLED", "true").strip().lower()
-        if wanted in ("all", "report") and is_on not in (False, "false", "0", "no", "off"):
-            install(wanted, recorder.vocabulary)
+        if not wanted or wanted == "own" or is_on in (False, "false", "0", "no", "off"):
+            return
+        if wanted not in MODES:
+            logger.warning("otel-ws: the gate's mode is not one of %s; everything is cleared.", ", ".join(MODES))
+        install(wanted if wanted in MODES else "all", recorder.vocabulary).meet(*_global_providers())
     except Exception as exc:
         faults.fault("gate", exc)
+
+
+def _global_providers() -> tuple[object, ...]:
+    return get_tracer_provider(), get_meter_provider(), get_logger_provider()
 
 
 def _chosen(asked: str, providers: tuple[object, ...]) -> tuple[str, tuple[object, ...]]:

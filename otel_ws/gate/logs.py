@@ -40,6 +40,9 @@ class LogClearing:
         cleared.severity_text = foreign.severity_text(found.severity_text)
         if found.event_name is not None:
             cleared.event_name = foreign.event_name(SIGNAL, found.event_name)
+        if attributes is None and (kept := attributes_of(found)) is not None:
+            # The application may hold the record, and write to it after it was looked at.
+            attributes = dict(kept)
         if attributes is not None:
             cleared.attributes = attributes
         if getattr(found, "exception", None) is not None:

@@ -5,6 +5,7 @@ Points whose attributes became equal are one point. It refuses to know who colle
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any, Final
 
@@ -14,8 +15,11 @@ from otel_ws import faults, semconv
 from otel_ws.foreign import Foreign
 from otel_ws.gate.origin import Origin, is_ours
 from otel_ws.gate.points import merged, without_attributes
+from otel_ws.semconv.model import Kind
 
 SIGNAL: Final = "metrics"
+_ALWAYS: Final = frozenset({semconv.OTHER, semconv.UNKNOWN})
+_CLOSE_CODE: Final = re.compile(r"[1-4][0-9]{3}", re.ASCII)
 _OWN: Final = {metric.name: metric for metric in semconv.METRICS}
 
 
@@ -46,8 +50,7 @@ class MetricClearing:
         try:
             own = _OWN.get(metric.name) if is_ours(scope) and type(metric.name) is str else None
             if own is not None:
-                # Labels of ours are cleared before they are counted.
-                return replace(metric, description=own.brief, data=self._data(metric.data, is_own=True))
+                return replace(metric, description=own.brief, unit=own.unit, data=self._data(metric.data, own))
             named = self._foreign.metric(metric.name, metric.unit)
             if named is None:
                 return None
@@ -57,11 +60,11 @@ class MetricClearing:
             faults.fault("gate.metrics", exc)
             return None
 
-    def _data(self, data: Any, is_own: bool = False) -> Any:
+    def _data(self, data: Any, own: semconv.Metric | None = None) -> Any:
         changed = False
         points = []
         for point in data.data_points:
-            attributes = None if is_own else self._foreign.attributes(SIGNAL, point.attributes)
+            attributes = self._attributes(point.attributes, own)
             exemplars = without_attributes(point.exemplars)
             if attributes is not None:
                 changed = True
@@ -70,3 +73,41 @@ class MetricClearing:
                 point = replace(point, exemplars=exemplars)
             points.append(point)
         return replace(data, data_points=merged(data, points) if changed else points)
+
+    def _attributes(self, found: Any, own: semconv.Metric | None) -> dict[str, Any] | None:
+        """As ``Foreign.attributes``; one under our name has our labels and no other, whoever counts there."""
+        if own is None:
+            return self._foreign.attributes(SIGNAL, found)
+        policy = self._foreign.policy
+        labels = dict(zip(own.label_names, own.labels, strict=True))
+        if own is semconv.ACTIVE_BY_ID:
+            labels |= {one.key.replace(".", "_"): one for one in policy.ids.values()}
+        cleared: dict[str, Any] = {}
+        for key, value in found.items():
+            if type(key) is not str or key not in labels:
+                policy.removed(SIGNAL, "undeclared")
+            elif self._is_label(labels[key], value):
+                cleared[key] = value
+            else:
+                policy.removed(SIGNAL, labels[key].kind.value)
+                cleared[key] = semconv.OTHER
+        return (
+            None if len(cleared) == len(found) and all(found[key] is one for key, one in cleared.items()) else cleared
+        )
+
+    def _is_label(self, attribute: semconv.Attribute, value: object) -> bool:
+        """Whether it is what the policy made a label of ours of: nothing new takes up room here."""
+        policy, kind = self._foreign.policy, attribute.kind
+        if type(value) is not str:
+            return False
+        if value in _ALWAYS:
+            return True
+        if kind is Kind.CHOICE:
+            with policy.uncounted():
+                return policy.value(SIGNAL, attribute, value) == value
+        if kind is Kind.CLOSE_CODE:
+            with policy.uncounted():
+                return _CLOSE_CODE.fullmatch(value) is not None and policy.label(attribute, int(value)) == value
+        if kind is Kind.ID:
+            return policy.id(value) == value
+        return policy.is_known(attribute, value) or (attribute is semconv.PLACE and value in faults.snapshot())

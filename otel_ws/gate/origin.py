@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
@@ -50,7 +51,9 @@ class Origin:
         return known[1]
 
     def _cleared_scope(self, signal: str, found: Any) -> InstrumentationScope | None:
-        if found is None or (is_ours(found) and found.version == VERSION and not found.attributes):
+        if found is None or (
+            is_ours(found) and type(found.version) is str and found.version == VERSION and _is_bare(found)
+        ):
             return found  # type: ignore[no-any-return]
         foreign = self._foreign
         name, version, url = found.name, found.version, found.schema_url
@@ -70,7 +73,9 @@ class Origin:
         kept = self._foreign.resource(found.attributes)
         kept.setdefault("service.name", "unknown_service")
         url = self._foreign.schema_url("traces", found.schema_url)
-        if url == found.schema_url and kept == dict(found.attributes):
+        same = url is found.schema_url or _is_empty(found.schema_url)
+        before = dict(found.attributes)
+        if same and len(kept) == len(before) and all(_is_same(before.get(key), value) for key, value in kept.items()):
             return found
         return Resource(kept, url)
 
@@ -80,6 +85,19 @@ def _is_empty(text: object) -> bool:
     return text is None or (type(text) is str and not text)
 
 
+def _is_same(one: object, other: object) -> bool:
+    # By type: a stranger's text may say that it is equal.
+    return one is other or (type(one) is type(other) and type(one) in (str, int, float, bool) and one == other)
+
+
+def _is_bare(scope: Any) -> bool:
+    return scope.attributes is None or (type(scope.attributes) is BoundedAttributes and len(scope.attributes) == 0)
+
+
 def is_ours(scope: Any) -> bool:
     """Whether a scope is the one of otel-ws's own spans and records: Python's logger of that name has no schema."""
-    return scope is not None and scope.name == SCOPE_NAME and scope.schema_url == SCHEMA_URL
+    if type(scope) is not InstrumentationScope:
+        return False
+    name, url = scope.name, scope.schema_url
+    # By type: a stranger's text may say that it is equal.
+    return type(name) is type(url) is str and name == SCOPE_NAME and url == SCHEMA_URL

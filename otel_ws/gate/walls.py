@@ -9,7 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 from otel_ws import faults
-from otel_ws.sdk._private.pipelines import Standing, Undo, interpose, is_called, is_interposed
+from otel_ws.sdk._private.pipelines import (
+    Standing,
+    Undo,
+    interpose,
+    is_called,
+    is_interposed,
+    weakly,
+)
 
 
 class CanaryFailedError(Exception):
@@ -23,7 +30,9 @@ class Wall:
     """
 
     def __init__(self, thing: object, name: str, clear: Callable[[Any], Any], answer: object, signal: str) -> None:
-        self.thing = thing
+        # The wall goes with what it stands in front of.
+        self._thing = weakly(thing)
+        self.kind = type(thing)
         self.signal = signal
         self.is_proven = False
         self.is_blocked = False
@@ -34,9 +43,14 @@ class Wall:
         self._caught: Any = None
 
     @property
+    def thing(self) -> Any:
+        """What stands behind it; ``None`` where that is no more."""
+        return self._thing()
+
+    @property
     def label(self) -> str:
         """The class of what stands behind it."""
-        return type(self.thing).__name__
+        return self.kind.__name__
 
     def build(self, by: object) -> Undo | None:
         """Stand in front, once; returns what undoes it.

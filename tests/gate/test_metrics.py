@@ -106,6 +106,7 @@ def test_our_histograms_reach_a_reader_with_the_gate_in_front(
 ) -> None:
     """Whichever stands in the reader first, ours are there with their labels, others' are cleared, once each."""
     recorder = Recorder(Settings.load({}, {}), policy, meter_provider=meters)
+    policy.route("/ws/x/")
     for step in (0, 1) if is_gate_first else (1, 0):
         if step == 0:
             gate.install("all", policy)

@@ -199,6 +199,7 @@ def test_our_own_telemetry_passes_as_it_is(mode: str, is_light: bool, policy: Po
         process.tracers.add_span_processor(Onlooker())
     made = process.recorder(policy, gate=mode)
 
+    policy.route("/ws/x/")
     span = made.spans.connect([])
     attributes = policy.clear("traces", {semconv.ROUTE: "/ws/x/", semconv.OUTCOME: "accepted", semconv.SIZE: 3})
     made.spans.finish(span, "connect /ws/x/", attributes)

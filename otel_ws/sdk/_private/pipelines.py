@@ -8,28 +8,37 @@ from __future__ import annotations
 
 import functools
 import gc
+import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk import trace as sdk_trace
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import Span as SdkSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import DEFAULT_TRACE_STATE
 
 from otel_ws.sdk._private import ShapeError, _get, readers
 
-Undo = Callable[[], None]
 PROVIDERS: Final = (TracerProvider, LoggerProvider, MeterProvider)
 EXPORTERS: Final = (SpanExporter, LogRecordExporter, MetricExporter)
 _PROCESSORS: Final = (SpanProcessor, LogRecordProcessor, MetricReader)
 _PLAIN_PROCESSORS: Final = (
     SimpleSpanProcessor, BatchSpanProcessor, SimpleLogRecordProcessor, BatchLogRecordProcessor
 )  # fmt: skip
+# Code that hands on what it was given, or sends it, and adds nothing; exporters of that kind by their exact class.
+_KNOWN_PROCESSORS: Final = ("opentelemetry.sdk.", "opentelemetry.processor.baggage", "otel_ws.")
+_KNOWN_EXPORTERS: Final = (
+    "opentelemetry.sdk.", "opentelemetry.exporter.otlp.", "opentelemetry.exporter.prometheus", "otel_ws.sdk."
+)  # fmt: skip
+_HOLDERS: Final = (list, tuple, set, frozenset, deque)
 # How far from a processor an exporter is looked for: through processors and exporters that hold others.
 _DEPTH: Final = 6
 _HELD: Final = 100
@@ -47,6 +56,41 @@ class Standing:
 Around = Callable[[Callable[..., Any], Standing], Callable[..., Any]]
 
 
+class Undo:
+    """Takes one method of ours away again; keeps neither the object nor the method alive."""
+
+    __slots__ = ("_name", "_placed", "_standing", "_thing")
+
+    def __init__(self, thing: object, name: str, placed: Any, standing: Standing) -> None:
+        self._thing = weakly(thing)
+        self._name = name
+        self._placed = weakref.ref(placed)
+        self._standing = standing
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the object is no more."""
+        return self._thing() is None
+
+    def __call__(self) -> None:
+        # Where somebody has put a method of theirs around ours since, ours stays and hands on.
+        self._standing.is_wanted = False
+        thing, placed = self._thing(), self._placed()
+        if thing is not None and placed is not None and vars(thing).get(self._name) is placed:
+            if placed._otel_ws_had is not None:
+                setattr(thing, self._name, placed._otel_ws_had)
+            else:
+                delattr(thing, self._name)
+
+
+def weakly(thing: object) -> Callable[[], Any]:
+    """A reference that keeps nothing alive, where the object allows for one."""
+    try:
+        return weakref.ref(thing)
+    except TypeError:
+        return lambda: thing
+
+
 def interpose(thing: object, name: str, around: Around, by: object) -> Undo:
     """Put ``around(method, standing)`` in place of one object's (or class's) method; returns what undoes it.
 
@@ -58,21 +102,14 @@ def interpose(thing: object, name: str, around: Around, by: object) -> Undo:
     standing = Standing()
     placed: Any = functools.wraps(original)(around(original, standing))
     placed._otel_ws_by = by
+    placed._otel_ws_had = had
+    # A stranger's ``functools.wraps`` copies the marks of ours onto theirs.
+    placed._otel_ws_placed = weakref.ref(placed)
     try:
         setattr(thing, name, placed)
     except (AttributeError, TypeError):
         raise ShapeError(f"{type(thing).__name__}.{name}") from None
-
-    def undo() -> None:
-        # Where somebody has put a method of theirs around ours since, ours stays and hands on.
-        standing.is_wanted = False
-        if vars(thing).get(name) is placed:
-            if had is not None:
-                setattr(thing, name, had)
-            else:
-                delattr(thing, name)
-
-    return undo
+    return Undo(thing, name, placed, standing)
 
 
 def is_interposed(thing: object, name: str, by: object) -> bool:
@@ -87,7 +124,17 @@ def is_interposed(thing: object, name: str, by: object) -> bool:
 
 def is_called(thing: object, name: str, by: object) -> bool:
     """Whether a call of that method by its name comes to the one that ``by`` put there first."""
-    return getattr(getattr(thing, name, None), "_otel_ws_by", None) is by
+    method = getattr(thing, name, None)
+    return getattr(method, "_otel_ws_by", None) is by and method._otel_ws_placed() is method  # type: ignore[union-attr]
+
+
+def is_patched(thing: object, name: str) -> bool:
+    """Whether somebody else has put a method of theirs in this one's place, on this object alone."""
+    method = getattr(thing, "__dict__", {}).get(name)
+    if method is None:
+        return False
+    placed = getattr(method, "_otel_ws_placed", None)
+    return placed is None or placed() is not method
 
 
 # --- where telemetry enters -------------------------------------------------------------------------------------
@@ -143,8 +190,7 @@ def exporters_in(holder: object) -> list[Any]:
         for thing in layer:
             exporter_places = _is_plain(thing) or _is_batch(thing)
             for name, value in list(getattr(thing, "__dict__", {}).items())[:_HELD]:
-                held: Any = value[:_HELD] if type(value) in (list, tuple) else (value,)
-                for one in held:
+                for one in _held(value):
                     is_exporter = _is(one, EXPORTERS) or (
                         exporter_places and name in {"span_exporter", "_exporter"} and one is not None
                     )
@@ -158,20 +204,67 @@ def exporters_in(holder: object) -> list[Any]:
     return found
 
 
-def ships_by_itself(processor: SpanProcessor) -> bool:
-    """Whether a processor of other make takes ended spans and holds no exporter: it may send them anywhere."""
-    kind = type(processor)
-    if kind in _PLAIN_PROCESSORS or exporters_in(processor):
-        return False
-    return any(
-        getattr(kind, name, None) is not getattr(SpanProcessor, name, None) or name in vars(processor)
-        for name in ("on_end", "_on_ending")
+def _held(value: object, depth: int = 0) -> Iterator[Any]:
+    """What an attribute holds: itself, or what is in its containers, of the language's own kinds alone."""
+    if depth < 3 and type(value) is dict:
+        value = list(value.values())
+    if depth < 3 and type(value) in _HOLDERS:
+        for one in list(value)[:_HELD]:  # type: ignore[call-overload]
+            yield from _held(one, depth + 1)
+    else:
+        yield value
+
+
+def may_ship_by_itself(processor: object) -> bool:
+    """Whether a processor of other make takes telemetry, and could send it where nobody looks for an exporter.
+
+    One that looks at starting spans holds them before they are cleared; one that takes them at their end is harmless
+    where it holds exporters, for those have walls.
+    """
+    if _overrides(processor, ("on_start", "_on_ending")):
+        return True
+    return _overrides(processor, ("on_end", "on_emit")) and not exporters_in(processor)
+
+
+def _overrides(processor: object, names: tuple[str, ...]) -> bool:
+    for name in names:
+        if is_patched(processor, name):
+            return True
+        for kind in type(processor).__mro__:
+            if name in vars(kind):
+                if not _is_from(kind, _KNOWN_PROCESSORS):
+                    return True
+                break
+    return False
+
+
+def _is_from(kind: type, modules: tuple[str, ...]) -> bool:
+    return str(kind.__module__).startswith(modules)
+
+
+def is_composite(processor: object) -> bool:
+    """Whether it is the SDK's own processor of several processors."""
+    held = getattr(processor, "__dict__", {})
+    return _is_from(type(processor), _KNOWN_PROCESSORS) and (
+        "_span_processors" in held or "_log_record_processors" in held
     )
+
+
+def is_known_exporter(exporter: object) -> bool:
+    """Whether it sends what it is given and changes nothing: the SDK's own, OTLP's, Prometheus's, ours."""
+    return _is_from(type(exporter), _KNOWN_EXPORTERS)
+
+
+def ends_of(processor: object) -> list[Any]:
+    """The exporters of one of the SDK's plain processors, by now: somebody may have put another one there."""
+    own: dict[str, Any] = getattr(processor, "__dict__", {})
+    inner: dict[str, Any] = getattr(own.get("_batch_processor"), "__dict__", {})
+    return [held[name] for held in (own, inner) for name in ("span_exporter", "_exporter") if name in held]
 
 
 def is_plain_processor(processor: object) -> bool:
     """Whether it is the SDK's Simple or Batch processor, which hands on what it was given."""
-    return _is_plain(processor)
+    return _is_plain(processor) and not any(is_patched(processor, name) for name in ("on_end", "on_emit"))
 
 
 def _is_plain(thing: object) -> bool:
@@ -188,11 +281,17 @@ def _is(thing: object, kinds: tuple[type, ...]) -> bool:
 
 
 # --- a quick look at a span -------------------------------------------------------------------------------------
+# Others may show by their members what is not in these places.
+_EXACT: Final = frozenset({ReadableSpan, SdkSpan, getattr(sdk_trace, "_Span", SdkSpan)})
+
+
 def bare_parts(span: Any) -> tuple[Any, Any, Any, Any] | None:
     """Name, scope, resource and attributes of a span that has neither events, links, status text nor trace state.
 
     ``None`` for any other span. The public members copy all that they show, at ten times the price.
     """
+    if type(span) not in _EXACT:
+        return None
     context, parent = span._context, span._parent
     if (context is not None and context.trace_state is not DEFAULT_TRACE_STATE) or (
         parent is not None and parent.trace_state is not DEFAULT_TRACE_STATE
