@@ -52,6 +52,10 @@ class Foreign:
         self.names = Names(policy)
         # Which keys of the conventions were removed, or would be: for a report. Never a key that a stranger chose.
         self.well_known: Counter[str] = Counter()
+        # What would be removed, by signal and kind, where somebody only watches.
+        self.would_remove: Counter[tuple[str, str]] = Counter()
+        # Who is told of names that nobody declared: by signal, what it is, and the name, which may be anything.
+        self.on_undeclared: Callable[[str, str, str], None] | None = None
         spans = _Table(ATTRIBUTE_CONVENTIONS, _Ids(policy))
         self._tables = {
             "traces": spans,
@@ -117,6 +121,7 @@ class Foreign:
                 if convention is None and policy.kind(key) is None:
                     undeclared += 1
                     self._note(key)
+                    self._tell(signal, "attribute", key)
                     continue
                 fit = self._value(signal, table, key, convention, value)
                 if fit is not None:
@@ -148,7 +153,7 @@ class Foreign:
         # A list is somebody's, who may change it after it was looked at.
         is_same = len(kept) == len(values) and all(fit is value for fit, value in zip(kept, values, strict=True))
         if is_same and type(values) is tuple:
-            return values  # type: ignore[return-value]
+            return values
         return tuple(kept) or None
 
     def _one(self, signal: str, table: _Table, key: str, convention: Convention | None, value: object) -> Value | None:
@@ -195,6 +200,10 @@ class Foreign:
         elif key.startswith(WELL_KNOWN_PREFIXES):
             self.well_known[next(f"{prefix}*" for prefix in WELL_KNOWN_PREFIXES if key.startswith(prefix))] += 1
 
+    def _tell(self, signal: str, what: str, name: object) -> None:
+        if self.on_undeclared is not None and type(name) is str:
+            self.on_undeclared(signal, what, name)
+
     # --- names ------------------------------------------------------------------------------------------
     def span_name(self, scope: str, name: object, attributes: Mapping[str, object]) -> str:
         """The name in a known form, else ``_OTHER``; ``attributes`` are the span's, already cleared."""
@@ -202,6 +211,7 @@ class Foreign:
         fit = self.names.of_span(exact, attributes) if type(exact) is str and len(exact) <= LONGEST else OTHER
         if fit != exact:
             self.policy.removed("traces", Kind.TEMPLATE.value)
+            self._tell("traces", "span name", exact)
         return fit
 
     def event_name(self, signal: str, name: object) -> str:
@@ -287,6 +297,7 @@ class Foreign:
                 fits = type(measure) is str and len(measure) < 32 and (measure in UNITS or measure in (known, ""))
                 return exact, str(measure) if fits else known or ""
         self.policy.undeclared("metrics")
+        self._tell("metrics", "metric", exact)
         return None
 
     def resource(self, attributes: Mapping[str, object]) -> dict[str, Value]:

@@ -352,19 +352,19 @@ class Policy:
 
     def removed(self, signal: str, kind: str, times: int = 1) -> None:
         """Count what somebody else's telemetry lost; ``kind`` is a kind's value, ``undeclared`` or ``text``."""
-        if getattr(_thread, "is_uncounted", False):
-            return
+        counted: Counter[tuple[str, str]] | None = getattr(_thread, "counted", None)
         with self._lock:
-            self._removed[signal, kind] += times
+            (self._removed if counted is None else counted)[signal, kind] += times
 
     @contextmanager
-    def uncounted(self) -> Iterator[None]:
-        """Meanwhile nothing that this thread removes is counted."""
-        _thread.is_uncounted = True
+    def uncounted(self, instead: Counter[tuple[str, str]] | None = None) -> Iterator[None]:
+        """Meanwhile what this thread removes is not counted here, but ``instead`` if that is given."""
+        before = getattr(_thread, "counted", None)
+        _thread.counted = Counter() if instead is None else instead
         try:
             yield
         finally:
-            _thread.is_uncounted = False
+            _thread.counted = before
 
     def redactions(self) -> dict[tuple[str, str], int]:
         """What was removed or replaced so far, by signal and kind."""

@@ -308,10 +308,11 @@ def gate_findings() -> Iterator[Finding]:
             "report it to the maintainers of otel-ws, with the version of the SDK",
         )
     if now.get("would_remove"):
+        removed = ", ".join(f"{one} ({times})" for one, times in sorted(now["would_remove"].items()))
         yield Finding(
             WARNING,
             "gate",
-            f"OTEL_WS_GATE=all would remove {', '.join(sorted(now['would_remove']))}",
+            f"OTEL_WS_GATE=all would remove {removed}",
             "otel_ws.declare() keeps what holds no personal data",
         )
 

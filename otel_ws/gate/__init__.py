@@ -92,8 +92,12 @@ class Gate:
             found |= self._places.status()
         is_suppressing = self.mode == "all" and self._removing is not None
         found["suppressed"] = dict(self._removing.spans.suppressed) if is_suppressing and self._removing else {}
-        found["would_remove"] = dict(self.foreign.well_known) if self.mode == "report" else {}
+        found["would_remove"] = self._would_remove() if self.mode == "report" else {}
         return found
+
+    def _would_remove(self) -> dict[str, int]:
+        kinds = {f"{signal}: {kind}": count for (signal, kind), count in sorted(self.foreign.would_remove.items())}
+        return {**self.foreign.well_known, **kinds}
 
     def _is_untouched(self) -> bool:
         return self._places is not None and self._places.is_untouched()
@@ -181,7 +185,8 @@ def status() -> dict[str, Any]:
 
     ``providers``: how many. ``own``: signals whose provider is the application's own and not gated.
     ``exporters``, ``readers``: a list of ``name`` (the class), ``signal`` and ``proven``.
-    ``ungated``, ``blocked``: classes. ``suppressed``, ``would_remove``: counts by kind, and by key of the conventions.
+    ``ungated``, ``blocked``: classes. ``suppressed``, ``would_remove``: counts by kind; the latter
+    by key of the conventions too.
     """
     gate = _active
     return {"mode": "off"} if gate is None else gate.status()

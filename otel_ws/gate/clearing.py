@@ -5,8 +5,9 @@ It knows batches and single items, and refuses to know where the walls stand.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from otel_ws import faults
 from otel_ws.foreign import Foreign
@@ -15,8 +16,14 @@ from otel_ws.gate.metrics import MetricClearing
 from otel_ws.gate.origin import Origin
 from otel_ws.gate.spans import ClearedSpan, SpanClearing
 from otel_ws.sdk.light import LightSpan, OwnRecord
+from otel_ws.semconv.words import WELL_KNOWN, WELL_KNOWN_PREFIXES
 
 Clear = Callable[[Any], Any]
+
+_MOST_TOLD: Final = 200
+_LONGEST_TOLD: Final = 64
+# Digits are rare in names of code, and frequent in what is about somebody.
+_TOLD: Final = re.compile(r"(?!.*[0-9]{4})[A-Za-z_][A-Za-z0-9_.-]*")
 
 
 class Clearing(Protocol):
@@ -81,6 +88,7 @@ class Watching:
         self._removing = removing
         self._foreign = foreign
         self._told = told
+        foreign.on_undeclared = Undeclared()
 
     def entering(self, signal: str) -> Clear:
         """What looks at one span, one record or one collection."""
@@ -90,7 +98,7 @@ class Watching:
             known = len(self._foreign.well_known)
             try:
                 # The policy's own numbers are of what was removed.
-                with self._foreign.policy.uncounted():
+                with self._foreign.policy.uncounted(self._foreign.would_remove):
                     clear(given)
             except Exception as exc:
                 faults.fault(place, exc)
@@ -103,6 +111,25 @@ class Watching:
     def leaving(self, signal: str) -> Clear:
         """Nothing is done twice."""
         return lambda given: given
+
+
+class Undeclared:
+    """Tells the operator, who reads the process's own log, what to declare: once for each, and at most 200.
+
+    A short name in the form of a name in code stands in the code; others are only counted, as anything may be in them.
+    """
+
+    def __init__(self) -> None:
+        self._told: set[tuple[str, str]] = set()
+
+    def __call__(self, signal: str, what: str, name: str) -> None:
+        """Tell of one name, where it is new and may be told."""
+        if len(self._told) >= _MOST_TOLD or (what, name) in self._told or len(name) > _LONGEST_TOLD:
+            return
+        if name in WELL_KNOWN or name.startswith(WELL_KNOWN_PREFIXES) or not _TOLD.fullmatch(name):
+            return
+        self._told.add((what, name))
+        faults.logger.warning("otel-ws: OTEL_WS_GATE=all would remove the %s %s (%s): undeclared.", what, name, signal)
 
 
 def _each(batch: Iterable[Any], clear: Clear, signal: str) -> list[Any] | None:

@@ -123,7 +123,7 @@ def test_all_is_asked_for_by_the_setting(
 def test_report_removes_nothing_and_names_what_all_would_remove(
     process: Process, policy: Policy, stranger: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Others' telemetry stays; keys of the conventions are told once each, a stranger's own keys never."""
+    """Others' telemetry stays; keys are told once each, values never."""
     expected = Process(stranger.resource).strangers(stranger)
     process.recorder(policy, gate="report")
 
@@ -134,7 +134,10 @@ def test_report_removes_nothing_and_names_what_all_would_remove(
     assert expected == found
     assert 1 == len([one for one in told if "client.address" in one])
     assert gate.status()["would_remove"]["client.address"] > 1
-    assert "alice" not in caplog.text + repr(gate.status())
+    assert 1 == len([one for one in told if "alice.key" in one])
+    assert 1 < gate.status()["would_remove"]["traces: undeclared"]
+    assert "alice" not in repr(gate.status())
+    assert "alice@" not in caplog.text
     assert {} == policy.redactions()
 
 
