@@ -112,12 +112,14 @@ def test_configure_beside_providers_of_others_clears_ours_alone() -> None:
         provider = TracerProvider()
         provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
         trace.set_tracer_provider(provider)
+        logging.basicConfig(level=20)
         import otel_ws
         otel_ws.configure()
         work()
         from otel_ws.sdk import contrib
         assert not contrib.is_suppressed
         print("ENDED", len(gate.status()["exporters"]))
+        assert gate.status()["own"] == ["traces"]
         done()
     """
 
@@ -127,6 +129,68 @@ def test_configure_beside_providers_of_others_clears_ours_alone() -> None:
     assert "alice@example.com" in spans
     assert "alice" not in rest.lower()
     assert "2" == rest.split()[0]
+    assert "gate: all, but for traces of the application's own provider." in done.stderr
+    assert "Everything" not in done.stderr
+
+
+def test_a_gate_of_ours_outlives_the_instrumentation() -> None:
+    """Taking the instrumentation back, with no setting, leaves the providers of ours cleared."""
+    pytest.importorskip("channels")
+    program = """
+        import otel_ws
+        otel_ws.configure()
+        otel_ws.ChannelsInstrumentor().uninstrument()
+        assert gate.status()["ungated"] == []
+        work()
+        done()
+    """
+
+    done = run(program, **CONSOLE)
+
+    assert "all" == mode_of(done)
+    assert "alice" not in done.stdout.lower()
+
+
+def test_configure_after_the_instrumentation_clears_what_it_builds() -> None:
+    """Instrumented before there were providers, the gate left others' alone; those of ours are cleared all the same."""
+    pytest.importorskip("channels")
+    program = """
+        import otel_ws
+        otel_ws.ChannelsInstrumentor().instrument()
+        otel_ws.configure()
+        work()
+        done()
+    """
+
+    done = run(program, **CONSOLE)
+
+    assert "all" == mode_of(done)
+    assert "alice" not in done.stdout.lower()
+
+
+@pytest.mark.parametrize("start", ["prepare()", "ChannelsInstrumentor().instrument()"])
+def test_a_mode_that_does_not_exist_closes(start: str) -> None:
+    """A typing error in ``OTEL_WS_GATE`` clears everything, and is told."""
+    pytest.importorskip("channels")
+    program = f"""
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+        provider = TracerProvider()
+        provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
+        trace.set_tracer_provider(provider)
+        from otel_ws.instrumentor import ChannelsInstrumentor, prepare
+        {start}
+        work()
+        done()
+    """
+
+    done = run(program, OTEL_WS_GATE="al")
+
+    assert "all" == mode_of(done)
+    assert "alice" not in done.stdout.lower()
+    assert '"name": "_OTHER"' in done.stdout
+    assert "OTEL_WS_GATE" in done.stderr
+    assert "everything is cleared" in done.stderr
 
 
 @pytest.mark.parametrize("mode", ["own", "report"])
@@ -183,6 +247,7 @@ def test_the_gate_says_so_at_start() -> None:
 
     (line,) = [one for one in done.stderr.splitlines() if "gate:" in one]
     assert "gate: all. Everything is cleared at 3 exporters and 1 readers of 3 providers" in line
+    assert "not gated" not in line
 
 
 # --- opentelemetry-instrument -----------------------------------------------------------------------------------
