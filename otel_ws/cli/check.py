@@ -285,7 +285,7 @@ def gate_findings() -> Iterator[Finding]:
             f"{', '.join(now['own'])}: the application made the provider itself, so what leaves by it is not cleared",
             "OTEL_WS_GATE=all",
         )
-    if mode == "all" and _sends_baggage():
+    if mode == "all" and gate.sends_baggage():
         yield Finding(
             WARNING,
             "baggage",
@@ -315,9 +315,3 @@ def gate_findings() -> Iterator[Finding]:
             f"OTEL_WS_GATE=all would remove {removed}",
             "otel_ws.declare() keeps what holds no personal data",
         )
-
-
-def _sends_baggage() -> bool:
-    from opentelemetry.propagate import get_global_textmap
-
-    return "baggage" in get_global_textmap().fields

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from opentelemetry._logs import get_logger_provider
 from opentelemetry.metrics import get_meter_provider
+from opentelemetry.propagate import get_global_textmap
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
@@ -55,8 +56,6 @@ class Gate:
             self._places = Places(clearing, self.foreign.policy, is_proving=self.mode == "all", only=self.only)
             self._places.build()
         logger.info("%s", self._line())
-        if self.own_signals():
-            logger.warning("%s", self._own_line())
 
     def is_suppressing(self) -> bool:
         """Whether spans that say again what ours say are left out."""
@@ -120,17 +119,10 @@ class Gate:
         if self.only:
             own = ", ".join(self.own_signals())
             return (
-                f"otel-ws gate: all, but for {own} of the application's own provider. What leaves by the others is "
-                f"cleared at {places}, each proven by a canary{failed}{ungated}."
+                f"otel-ws gate: all, but for {own} of the application's own provider, which leave as they are "
+                f"(OTEL_WS_GATE=all clears them too). The rest is cleared at {places}, each proven by a canary{failed}{ungated}."
             )
         return f"otel-ws gate: all. Everything is cleared at {places}, each proven by a canary{failed}{ungated}."
-
-    def _own_line(self) -> str:
-        own = ", ".join(self.own_signals())
-        return (
-            f"otel-ws gate: {own} leave as they are, by a provider of the application's own. OTEL_WS_GATE=all clears "
-            "them too."
-        )
 
 
 # --- the one gate of the process ----------------------------------------------------------------------------
@@ -190,6 +182,11 @@ def status() -> dict[str, Any]:
     """
     gate = _active
     return {"mode": "off"} if gate is None else gate.status()
+
+
+def sends_baggage() -> bool:
+    """Whether OpenTelemetry sends baggage in headers to whomever the application calls: past every exporter."""
+    return "baggage" in get_global_textmap().fields
 
 
 # --- when it opens ------------------------------------------------------------------------------------------
