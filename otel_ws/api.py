@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, ParamSpec
 
 from otel_ws import recorder as recorders
-from otel_ws import semconv
+from otel_ws import semconv, sse
 from otel_ws.connection import Connection, current
 from otel_ws.connection import State as ConnectionState
 from otel_ws.declarations import parse
@@ -55,20 +55,34 @@ def _fits(verb: Callable[..., None], args: tuple[Any, ...], kwargs: dict[str, An
     return True
 
 
+def _here() -> Connection | None:
+    """The WebSocket or the event stream whose application runs here."""
+    request = sse.running()
+    return current.get() if request is None else request.stream
+
+
+def _subject(verb: str) -> Connection | sse.Request | None:
+    """The same, or the request that may become a stream: it keeps what it is told until then."""
+    request = sse.running()
+    if request is not None and request.stream is None and request.recorder is recorders.active():
+        return request
+    return _connection(verb)
+
+
 def _connection(verb: str) -> Connection | None:
-    connection = current.get()
+    connection = _here()
     if connection is None or connection.recorder is not recorders.active():
         if recorders.active() is not None:
             misuse(
                 f"outside.{verb}",
-                f"otel_ws.{verb}() was called outside a WebSocket connection; it did nothing.",
+                f"otel_ws.{verb}() was called outside a connection; it did nothing.",
             )
         return None
     return connection
 
 
 def _inside() -> Connection | None:
-    connection = current.get()
+    connection = _here()
     return connection if connection is not None and connection.recorder is recorders.active() else None
 
 
@@ -190,16 +204,16 @@ def set_message_type(name: str) -> None:
 
 @_harmless
 def set_role(role: str) -> None:
-    """Say the user's role: before accept it is the connection's, later the gauge moves."""
-    connection = _connection("set_role")
-    if connection is None:
+    """Say the user's role: before accept (a stream: before its response) the connection's, later the gauge moves."""
+    subject = _subject("set_role")
+    if subject is None:
         return
     if not recorders.vocabulary.is_declared(semconv.ROLE, role):
         misuse(
             "set_role",
             "otel_ws.set_role(): that role is not declared; add it with otel_ws.declare(roles=[…]).",
         )
-    connection.set_role(role)
+    subject.set_role(role)
 
 
 @_harmless
@@ -208,8 +222,8 @@ def set_ids(**ids: object) -> None:
 
     An id is an integer of up to 19 digits, a UUID or a ULID; anything else is dropped and counted.
     """
-    connection = _connection("set_ids")
-    if connection is None:
+    subject = _subject("set_ids")
+    if subject is None:
         return
     known = recorders.vocabulary.ids
     for name in ids:
@@ -219,7 +233,7 @@ def set_ids(**ids: object) -> None:
                 "otel_ws.set_ids(): an id is not declared; add it with otel_ws.declare(id='…').",
             )
             recorders.vocabulary.undeclared("logs")
-    connection.set_ids(
+    subject.set_ids(
         {known[name]: value for name, value in ids.items() if name in known and name != semconv.CONNECTION_ID.field}
     )
 

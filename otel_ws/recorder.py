@@ -102,7 +102,8 @@ class Recorder(Fanout):
         self.live.ended(connection)
         if connection.user_key is not None:
             self.live.user_ended(connection.user_key, connection.transport)
-        code = self.policy.label(semconv.CLOSE_CODE, close_code)
+        # An event stream has no close codes, so it has no such label.
+        code = self.policy.label(semconv.CLOSE_CODE, close_code) if connection.transport == "websocket" else ""
         connection.accepted_by.closed(connection.cells, connection.opened_as, connection.active_role, code, duration)
         if self.by_api:
             labels = (connection.transport, connection.opened_as[1], code)

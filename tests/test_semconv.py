@@ -73,6 +73,7 @@ METRICS = {
     "ws.errors": ("{error}", {"http_route", "error_type", "error_category", "error_severity"}),
     "ws.broadcasts": ("{message}", {"messaging_destination_template", "status"}),
     "ws.broadcast.duration": ("s", {"messaging_destination_template"}),
+    "ws.sse.first_event.duration": ("s", {"http_route"}),
     "ws.broadcast.recipients": ("{channel}", {"messaging_destination_template"}),
     "process.memory.usage": ("By", set()),
     "process.cpu.utilization": ("1", set()),

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from channels.exceptions import StopConsumer
 
+from otel_ws import sse
 from otel_ws.asgi import opened, running
 from otel_ws.connection import Connection
 from otel_ws.faults import fault
@@ -29,9 +30,11 @@ def observed_call(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
 
     @functools.wraps(original)
     async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:
-        if scope.get("type") != "websocket":
+        kind = scope.get("type")
+        if kind == "http" and (request := sse.running()) is not None:
+            request.handed_to(scope, type(self))
             return await original(self, scope, receive, send)
-        if (connection := running()) is not None:
+        if kind == "websocket" and (connection := running()) is not None:
             watch = _watch(self, connection, scope)
             try:
                 return await original(self, scope, receive, send)

@@ -155,6 +155,9 @@ BROADCAST_RECIPIENTS: Final = Metric(
     "ws.broadcast.recipients", _H, "{channel}", (TEMPLATE,), "Channels that a broadcast was for, where known.",
     (1.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1000.0, 5000.0),
 )  # fmt: skip
+FIRST_EVENT: Final = Metric(
+    "ws.sse.first_event.duration", _H, "s", (ROUTE,), "From the request to the stream's first event.", _SLOW
+)  # fmt: skip
 PROCESS_MEMORY: Final = Metric(
     "process.memory.usage",
     _U,

@@ -64,10 +64,11 @@ class Spans:
         self.maker: SpanMaker = ApiSpans(self.tracer)
 
     # --- starting ---------------------------------------------------------------------------------------
-    def connect(self, headers: Headers, is_wanted: bool = True) -> Span:
+    def connect(self, headers: Headers, is_wanted: bool = True, start_time: int | None = None) -> Span:
         """Start the connect span; the handshake's ``traceparent`` is its parent, a link, or ignored.
 
-        Where nobody takes spans (not ``is_wanted``), only a parent's ids are handed on.
+        Where nobody takes spans (not ``is_wanted``), only a parent's ids are handed on. ``start_time``, where it is
+        not now, is in Unix nanoseconds.
         """
         remote = _handshake(headers) if headers and self._connect_context != "ignore" else None
         if not is_wanted:
@@ -79,7 +80,7 @@ class Spans:
             context = set_span_in_context(NonRecordingSpan(remote), context)
         elif remote is not None:
             links.append(Link(remote))
-        return self._start("connect", SpanKind.SERVER, context, links)
+        return self._start("connect", SpanKind.SERVER, context, links, start_time)
 
     def resting(self) -> Span | None:
         """What stands for every message of one connection that is not kept: never exported, nor what runs under it."""
@@ -126,8 +127,10 @@ class Spans:
         """Name, describe and end a span. An error is a status and ``error.type``, never a text."""
         self.maker.finish(span, name, by_key(attributes), error_type is not None)
 
-    def _start(self, name: str, kind: SpanKind, context: Context, links: list[Link]) -> Span:
-        return self.maker.start(name, kind, context, links)
+    def _start(
+        self, name: str, kind: SpanKind, context: Context, links: list[Link], start_time: int | None = None
+    ) -> Span:
+        return self.maker.start(name, kind, context, links, start_time)
 
     def _kept(self) -> bool:
         return self._ratio >= 1.0 or self._random() < self._ratio
