@@ -58,9 +58,9 @@ class Connection(scopes.Trail):
         "_by_key", "_described", "_found", "_ids", "_pending", "_seen", "accepted_at", "accepted_by", "active_role",
         "cells", "clock", "connect_links", "connect_span", "consumer", "disconnect_span", "door", "end_told",
         "handler_failed", "is_traced", "last_heartbeat", "last_message_span", "last_send_bad", "longest_send",
-        "opened_as", "opened_at", "plain", "plain_handling", "reason", "received_at", "received_size", "recorder",
-        "resting", "role", "role_label", "root_path", "route", "route_parts", "routers", "scope", "scope_type",
-        "send_failed", "sends", "state", "tally", "told", "transport", "unrouted", "user_key",
+        "opened_as", "opened_at", "plain_handling", "reason", "received_at", "received_size", "recorder",
+        "resting", "role", "role_label", "root_path", "route", "scope", "scope_type", "send_failed", "sends", "state",
+        "tally", "told", "transport", "user_key",
     )  # fmt: skip
 
     def __init__(

@@ -21,7 +21,7 @@ _CONVERTER = re.compile(r":[^}]*\}")
 class Trail:
     """The way through the routers: the template that matched at each depth; ``plain`` until a consumer takes over."""
 
-    __slots__ = ()
+    __slots__ = ("plain", "route_parts", "routers", "unrouted")
     plain: bool
     route_parts: tuple[str, ...]
     routers: tuple[object, ...]

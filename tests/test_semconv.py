@@ -74,6 +74,17 @@ METRICS = {
     "ws.broadcasts": ("{message}", {"messaging_destination_template", "status"}),
     "ws.broadcast.duration": ("s", {"messaging_destination_template"}),
     "ws.sse.first_event.duration": ("s", {"http_route"}),
+    "messaging.process.duration": (
+        "s",
+        {
+            "messaging_system",
+            "messaging_operation_name",
+            "messaging_destination_template",
+            "ws_handler",
+            "error_type",
+        },
+    ),
+    "ws.workers": ("{component}", {"component"}),
     "ws.broadcast.recipients": ("{channel}", {"messaging_destination_template"}),
     "process.memory.usage": ("By", set()),
     "process.cpu.utilization": ("1", set()),
@@ -118,6 +129,7 @@ EVENTS = {
     "WS_REJECT": (Level.WARNING, {"reason_code", "close_code", "route"}),
     "WS_ERROR": (Level.ERROR, {"error_type", "error_category", "error_severity", "handler"}),
     "WS_DELIVERY": (Level.INFO, {"status", "duration_ms", "size"}),
+    "WS_TASK": (Level.INFO, {"message_type", "status", "duration_ms", "handler"}),
     "WS_BROADCAST_FAIL": (Level.WARNING, {"group", "reason_code", "count"}),
     "WS_SUMMARY": (
         Level.INFO,
@@ -302,12 +314,13 @@ def test_a_metric_is_described(metric: Metric) -> None:
 
 # --- spans ------------------------------------------------------------------------------------------------------
 def test_the_spans_are_the_designed_ones() -> None:
-    """Connect, message, send and disconnect, each with its OpenTelemetry kind."""
+    """Connect, message, send, disconnect and those of the channel layer, each with its OpenTelemetry kind."""
     expected = {
         "connect {route}": "SERVER",
         "{message type} {route}": "SERVER",
         "send {route}": "INTERNAL",
         "disconnect {route}": "SERVER",
+        "process {template}": "CONSUMER",
     }
 
     declared = {span.name: span.kind for span in semconv.SPANS}

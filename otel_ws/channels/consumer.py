@@ -14,6 +14,7 @@ from channels.exceptions import StopConsumer
 
 from otel_ws import sse
 from otel_ws.asgi import opened, running
+from otel_ws.channels.worker import at_work
 from otel_ws.connection import Connection
 from otel_ws.faults import fault
 from otel_ws.handling import Handling, working
@@ -31,6 +32,9 @@ def observed_call(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
     @functools.wraps(original)
     async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:
         kind = scope.get("type")
+        if kind == "channel" and (work := at_work(self, scope)) is not None:
+            with work:
+                return await original(self, scope, receive, send)
         if kind == "http" and (request := sse.running()) is not None:
             request.handed_to(scope, type(self))
             return await original(self, scope, receive, send)

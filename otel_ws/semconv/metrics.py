@@ -7,11 +7,15 @@ from typing import Final
 from otel_ws.semconv.attributes import (
     AGE,
     CLOSE_CODE,
+    COMPONENT,
     DIRECTION,
     ERROR_CATEGORY,
     ERROR_SEVERITY,
     ERROR_TYPE,
+    HANDLER,
     MESSAGE_TYPE,
+    MESSAGING_SYSTEM,
+    OPERATION,
     OUTCOME,
     PLACE,
     REASON,
@@ -158,6 +162,16 @@ BROADCAST_RECIPIENTS: Final = Metric(
 FIRST_EVENT: Final = Metric(
     "ws.sse.first_event.duration", _H, "s", (ROUTE,), "From the request to the stream's first event.", _SLOW
 )  # fmt: skip
+PROCESS_DURATION: Final = Metric(
+    "messaging.process.duration",
+    _H,
+    "s",
+    (MESSAGING_SYSTEM, OPERATION, TEMPLATE, HANDLER, ERROR_TYPE),
+    "Time in the handler of a worker's message.",
+    _FAST,
+    adopted=True,
+)
+WORKERS: Final = Metric("ws.workers", _U, "{component}", (COMPONENT,), "A worker's consumers, and its handlers at work.")
 PROCESS_MEMORY: Final = Metric(
     "process.memory.usage",
     _U,

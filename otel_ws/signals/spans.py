@@ -53,6 +53,7 @@ class Spans:
         self.bind(provider or get_tracer_provider())
         self._connect_context = settings.connect_context
         self._message_traces = settings.message_traces
+        self._layer_context = settings.layer_context
         self.has_messages = settings.message_traces != "off"
         self._ratio = settings.message_sample_ratio
         self._random = random
@@ -110,6 +111,16 @@ class Spans:
     def disconnect(self, connect: Span) -> Span:
         """Start the disconnect span, linked to connect."""
         return self._start("disconnect", SpanKind.SERVER, _rootless(), link_to(connect))
+
+    def process(self, sender: SpanContext | None) -> Span | None:
+        """Start the span of a channel layer's message, linked to its sender's or under it; ``None`` where off."""
+        if self._message_traces == "off":
+            return None
+        if not self._kept():
+            return _unsampled(None)
+        if sender is not None and self._layer_context == "parent":
+            return self._start("process", SpanKind.CONSUMER, set_span_in_context(NonRecordingSpan(sender)), [])
+        return self._start("process", SpanKind.CONSUMER, _rootless(), [] if sender is None else [Link(sender)])
 
     def sent(
         self,

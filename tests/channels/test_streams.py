@@ -229,8 +229,9 @@ class TestDjango:
         module: Any = ModuleType("urls")
         module.urlpatterns = [path("", view)]
         with override_settings(ROOT_URLCONF=module):
+            application: Any = get_asgi_application()
             one = server(
-                WebSocketMiddleware(get_asgi_application()), REQUEST, leave, type="http", method="GET", path="/"
+                WebSocketMiddleware(application), REQUEST, leave, type="http", method="GET", path="/"
             )
             await one.run()
 
