@@ -171,7 +171,7 @@ PROCESS_DURATION: Final = Metric(
     _FAST,
     adopted=True,
 )
-WORKERS: Final = Metric("ws.workers", _U, "{component}", (COMPONENT,), "A worker's consumers, and its handlers at work.")
+WORKERS: Final = Metric("ws.workers", _U, "{component}", (COMPONENT,), "Workers' consumers, and handlers at work.")
 PROCESS_MEMORY: Final = Metric(
     "process.memory.usage",
     _U,

@@ -230,9 +230,7 @@ class TestDjango:
         module.urlpatterns = [path("", view)]
         with override_settings(ROOT_URLCONF=module):
             application: Any = get_asgi_application()
-            one = server(
-                WebSocketMiddleware(application), REQUEST, leave, type="http", method="GET", path="/"
-            )
+            one = server(WebSocketMiddleware(application), REQUEST, leave, type="http", method="GET", path="/")
             await one.run()
 
         ends = [one.attributes["ws.close.initiator"] for one in telemetry.events("WS_DISCONNECT")]

@@ -61,7 +61,7 @@ async def work(consumer: Any, *kinds: str, application: Any = None, **fields: An
     """Run a real worker over these messages, until each was handled or has failed; returns what was handled."""
     handled: list[Any] = []
 
-    class Own(consumer):  # type: ignore[misc]
+    class Own(consumer):
         async def dispatch(self, message: Any) -> None:
             try:
                 await super().dispatch(message)
@@ -173,7 +173,7 @@ async def test_span_is_current_in_the_handler(telemetry: Telemetry, base: Any) -
     """What a handler does belongs to its message's span."""
     tracer = telemetry.tracer_provider.get_tracer("application")
 
-    class Asking(base):  # type: ignore[misc]
+    class Asking(base):
         pass
 
     def ask(self: Any, message: Any) -> None:
