@@ -10,6 +10,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ParamSpec
 
 from otel_ws import recorder as recorders
@@ -24,6 +25,8 @@ from otel_ws.messages import category_of
 from otel_ws.recorder import Recorder
 
 P = ParamSpec("P")
+# The template of a broadcast that the application tells itself here.
+telling: ContextVar[str | None] = ContextVar("otel_ws_telling", default=None)
 
 
 def _harmless(verb: Callable[P, None]) -> Callable[P, None]:
@@ -287,18 +290,24 @@ def declare(
 
 @contextmanager
 def broadcast(template: str, recipients: int | None = None) -> Iterator[None]:
-    """Time a message to a group of a layer that otel-ws cannot see: ``with otel_ws.broadcast("room_{room_id}"):``.
+    """Time a message to a group, in other words than its name: ``with otel_ws.broadcast("room_{room_id}"):``.
 
+    For layers that otel-ws cannot see, and where the group's name is not made from the template. What a layer that it
+    sees is given inside is the same broadcast, told once.
     ``template`` must be declared, else it leaves as ``_OTHER``; ``recipients`` is their number where it is known.
     An exception passes through and makes the broadcast a failed one.
     """
     active = recorders.active()
     started_at = active.clock() if active is not None else 0.0
+    before = telling.get()
+    telling.set(template)
     try:
         yield
     except BaseException as exc:
+        telling.set(before)
         _broadcast_ended(active, template, recipients, started_at, type(exc).__name__)
         raise
+    telling.set(before)
     _broadcast_ended(active, template, recipients, started_at, None)
 
 

@@ -86,6 +86,19 @@ METRICS = {
     ),
     "ws.workers": ("{component}", {"component"}),
     "ws.broadcast.recipients": ("{channel}", {"messaging_destination_template"}),
+    "messaging.client.sent.messages": (
+        "{message}",
+        {"messaging_system", "messaging_operation_name", "messaging_destination_template", "error_type"},
+    ),
+    "messaging.client.consumed.messages": (
+        "{message}",
+        {"messaging_system", "messaging_operation_name", "messaging_destination_template"},
+    ),
+    "ws.layer.dropped": ("{message}", {"reason"}),
+    "ws.layer.lag": ("s", {"messaging_destination_template"}),
+    "ws.layer.groups": ("{group}", {"messaging_destination_template"}),
+    "ws.layer.memberships": ("{channel}", {"messaging_destination_template"}),
+    "ws.layer.orphans": ("{channel}", {"messaging_destination_template"}),
     "process.memory.usage": ("By", set()),
     "process.cpu.utilization": ("1", set()),
     "ws.event_loop.lag": ("s", set()),
@@ -130,6 +143,7 @@ EVENTS = {
     "WS_ERROR": (Level.ERROR, {"error_type", "error_category", "error_severity", "handler"}),
     "WS_DELIVERY": (Level.INFO, {"status", "duration_ms", "size"}),
     "WS_TASK": (Level.INFO, {"message_type", "status", "duration_ms", "handler"}),
+    "WS_LAYER_DROP": (Level.WARNING, {"reason_code", "count"}),
     "WS_BROADCAST_FAIL": (Level.WARNING, {"group", "reason_code", "count"}),
     "WS_SUMMARY": (
         Level.INFO,
@@ -320,6 +334,7 @@ def test_the_spans_are_the_designed_ones() -> None:
         "{message type} {route}": "SERVER",
         "send {route}": "INTERNAL",
         "disconnect {route}": "SERVER",
+        "publish {template}": "PRODUCER",
         "process {template}": "CONSUMER",
     }
 

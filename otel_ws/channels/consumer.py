@@ -14,12 +14,13 @@ from channels.exceptions import StopConsumer
 
 from otel_ws import sse
 from otel_ws.asgi import opened, running
+from otel_ws.channels.layer import Inbox, arriving
 from otel_ws.channels.worker import at_work
 from otel_ws.connection import Connection
 from otel_ws.faults import fault
 from otel_ws.handling import Handling, working
 from otel_ws.policy import RAW_HANDLER
-from otel_ws.semconv import UNKNOWN
+from otel_ws.semconv import OTHER, UNKNOWN
 from otel_ws.types import Message, Receive, Scope, Send
 
 _ABSENT: Final = object()
@@ -85,7 +86,9 @@ def _handler(consumer: Any, kind: object) -> str | None:
 class Watch:
     """One consumer while it runs: what stands in for its ``dispatch``, and for its ``receive_json`` if it has one."""
 
-    __slots__ = ("_before", "_connection", "_consumer", "_default", "_dispatch", "_handlers", "_outermost", "_receive")
+    __slots__ = (
+        "_before", "_connection", "_consumer", "_default", "_dispatch", "_handlers", "_inbox", "_outermost", "_receive",
+    )  # fmt: skip
 
     def __init__(
         self, consumer: Any, connection: Connection, outermost: bool, handlers: dict[object, str], has_json: bool
@@ -98,6 +101,8 @@ class Watch:
         # A raw consumer's messages have no type of their own; its handler's name stands for one.
         self._default = UNKNOWN if has_json else RAW_HANDLER
         self._before = (own.get("dispatch", _ABSENT), own.get("receive_json", _ABSENT))
+        self._inbox = Inbox()
+        arriving.set(self._inbox)
         self._dispatch = consumer.dispatch
         self._receive: Any = consumer.receive_json if has_json else None
         consumer.dispatch = self.dispatch
@@ -112,6 +117,7 @@ class Watch:
                 own[name] = before
             else:
                 own.pop(name, None)
+        self._inbox.leave()
 
     async def dispatch(self, message: Message) -> Any:
         """The consumer's ``dispatch``, as one handler at work."""
@@ -122,6 +128,10 @@ class Watch:
             if name is None and (name := _handler(self._consumer, kind)) is not None:
                 self._handlers[kind] = name
             handling = Handling(self._connection, kind, name, self._outermost, self._default)
+            if self._inbox.message is message:
+                carrier = self._inbox.taken(self._connection)
+                if self._connection.is_traced:
+                    handling.process(*((None, OTHER) if carrier is None else (carrier.context, carrier.template)))
             if handling.span is not None or not handling.follows:
                 handling.attach()
         except Exception as exc:

@@ -1,6 +1,6 @@
 """The table of patched seams: ``apply`` and ``revert`` walk the same table.
 
-Private touch: three public methods of Channels, and the one of Django that finds a request's view, are replaced on
+Private touch: four public methods of Channels, and the one of Django that finds a request's view, are replaced on
 their classes, because neither offers a place to register an observer. Each is checked for its shape first; one that
 looks otherwise is left alone and told.
 """
@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from channels.consumer import AsyncConsumer
+from channels.layers import ChannelLayerManager
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.handlers.base import BaseHandler
 
-from otel_ws.channels import routing
+from otel_ws.channels import layer, routing
 from otel_ws.channels.consumer import observed_call
 from otel_ws.faults import fault
 
@@ -42,6 +43,7 @@ SEAMS: Final = (
     Seam(ProtocolTypeRouter, "__call__", routing.observed_protocols),
     Seam(URLRouter, "__call__", routing.observed_urls),
     Seam(AsyncConsumer, "__call__", observed_call),
+    Seam(ChannelLayerManager, "__getitem__", layer.observed_backends, 2, False),
     Seam(BaseHandler, "resolve_request", routing.observed_resolution, 2, False),
 )
 _applied: Final[dict[Seam, tuple[Any, Any]]] = {}
@@ -73,3 +75,4 @@ def revert() -> None:
             setattr(seam.owner, seam.attribute, original)
     _applied.clear()
     routing.unwatch()
+    layer.unobserve()

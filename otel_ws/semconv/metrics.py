@@ -162,6 +162,40 @@ BROADCAST_RECIPIENTS: Final = Metric(
 FIRST_EVENT: Final = Metric(
     "ws.sse.first_event.duration", _H, "s", (ROUTE,), "From the request to the stream's first event.", _SLOW
 )  # fmt: skip
+_LAYER: Final = (MESSAGING_SYSTEM, OPERATION, TEMPLATE)
+LAYER_SENT: Final = Metric(
+    "messaging.client.sent.messages",
+    _C,
+    "{message}",
+    (*_LAYER, ERROR_TYPE),
+    "Messages that a channel layer was given; one for a whole group is one.",
+    adopted=True,
+)
+LAYER_CONSUMED: Final = Metric(
+    "messaging.client.consumed.messages",
+    _C,
+    "{message}",
+    _LAYER,
+    "Messages of a channel layer that a handler, or whoever asked the layer, was given.",
+    adopted=True,
+)
+LAYER_DROPPED: Final = Metric(
+    "ws.layer.dropped",
+    _C,
+    "{message}",
+    (REASON,),
+    "Deliveries that a channel layer lost.",
+)
+LAYER_LAG: Final = Metric("ws.layer.lag", _H, "s", (TEMPLATE,), "From a message's sending to its handler.", _FAST)
+LAYER_GROUPS: Final = Metric(
+    "ws.layer.groups", _U, "{group}", (TEMPLATE,), "Groups with members in this process.", live=True
+)
+LAYER_MEMBERSHIPS: Final = Metric(
+    "ws.layer.memberships", _U, "{channel}", (TEMPLATE,), "Memberships of this process's open connections.", live=True
+)
+LAYER_ORPHANS: Final = Metric(
+    "ws.layer.orphans", _U, "{channel}", (TEMPLATE,), "Memberships that outlived their connection.", live=True
+)
 PROCESS_DURATION: Final = Metric(
     "messaging.process.duration",
     _H,

@@ -56,10 +56,16 @@ DISCONNECT_SPAN: Final = SpanType(
     "The disconnect handler; linked to connect.",
 )
 _LAYER: Final = (MESSAGING_SYSTEM, OPERATION, OPERATION_TYPE, TEMPLATE, ERROR_TYPE)
+PUBLISH_SPAN: Final = SpanType(
+    "publish {template}",
+    "PRODUCER",
+    (*_BASE, *_LAYER),
+    "Until a channel layer took a message, for a channel or a group.",
+)
 PROCESS_SPAN: Final = SpanType(
     "process {template}",
     "CONSUMER",
     (*_BASE, *_LAYER, HANDLER),
     "The handler of a channel layer's message; its own trace, linked to publish, or a child (OTEL_WS_LAYER_CONTEXT).",
 )
-SPANS: Final = (CONNECT_SPAN, MESSAGE_SPAN, SEND_SPAN, DISCONNECT_SPAN, PROCESS_SPAN)
+SPANS: Final = (CONNECT_SPAN, MESSAGE_SPAN, SEND_SPAN, DISCONNECT_SPAN, PUBLISH_SPAN, PROCESS_SPAN)

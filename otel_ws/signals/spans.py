@@ -112,6 +112,10 @@ class Spans:
         """Start the disconnect span, linked to connect."""
         return self._start("disconnect", SpanKind.SERVER, _rootless(), link_to(connect))
 
+    def publish(self) -> Span:
+        """Start the span of a message to a channel layer, under whatever is current."""
+        return self._start("publish", SpanKind.PRODUCER, otel_context.get_current(), [])
+
     def process(self, sender: SpanContext | None) -> Span | None:
         """Start the span of a channel layer's message, linked to its sender's or under it; ``None`` where off."""
         if self._message_traces == "off":
