@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("channels")
 
+from channels.consumer import AsyncConsumer
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.routing import URLRouter
 from django.urls import path
@@ -145,6 +146,21 @@ def conversation() -> Conversation:
     return seen
 
 
+async def nothing_sent(message: Any) -> None:
+    """A server that takes everything."""
+
+
+class Payments(AsyncConsumer):
+    """A worker's consumer."""
+
+    async def payment_settle(self, message: Any) -> None:
+        """Settle."""
+
+    async def payment_lose(self, message: Any) -> None:
+        """Fail."""
+        raise KeyError
+
+
 async def _everything(telemetry: Telemetry, seen: Conversation) -> None:
     otel_ws.declare(templates=["room_{room_id}"])
     recorder = telemetry.recorder
@@ -182,6 +198,24 @@ async def _everything(telemetry: Telemetry, seen: Conversation) -> None:
         seen.look(telemetry)
         also.cancelled()
 
+    async def stream(scope: Any, receive: Any, send: Any) -> None:
+        otel_ws.set_ids(user_id=7)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        await send({"type": "http.response.body", "body": b"data: 1\n\n"})
+
+    async def work(kind: str) -> None:
+        messages = [{"type": kind}]
+
+        async def receive() -> Any:
+            return messages.pop() if messages else await asyncio.Event().wait()
+
+        nothing: Any = None
+        try:
+            async with asyncio.timeout(0.05):
+                await WebSocketMiddleware(Payments.as_asgi())({"type": "channel", "channel": "p"}, receive, nothing)
+        except (KeyError, TimeoutError):
+            pass
+
     kinds = [text(f'{{"type": "{kind}"}}') for kind in Game.message_types if kind != "crash"]
     await converse(CONNECT, *kinds, text('{"type": "invented"}'), while_open, disconnect(1000))
     await converse(CONNECT, text('{"type": "crash"}'))
@@ -189,6 +223,10 @@ async def _everything(telemetry: Telemetry, seen: Conversation) -> None:
     await converse(CONNECT, disconnect(1006), query=b"refuse")
     await converse(CONNECT, query=b"crash")
     await converse(CONNECT, text('{"type": "move"}'), refuse=True)
+    nothing: Any = None
+    await WebSocketMiddleware(stream)({"type": "http", "method": "GET"}, nothing, nothing_sent)
+    await work("payment.settle")
+    await work("payment.lose")
     recorder.loop_lagged(0.2)
     recorder.summarise()
     recorder._judged_at = -1e9
@@ -203,6 +241,7 @@ def span_type(span: ReadableSpan) -> semconv.SpanType:
     first = span.name.partition(" ")[0]
     return {
         "connect": semconv.CONNECT_SPAN, "disconnect": semconv.DISCONNECT_SPAN, "send": semconv.SEND_SPAN,
+        "process": semconv.PROCESS_SPAN,
     }.get(first, semconv.MESSAGE_SPAN)  # fmt: skip
 
 
