@@ -11,6 +11,7 @@ from typing import Any, Final
 from channels.exceptions import StopConsumer
 
 from otel_ws import pulse, recorder
+from otel_ws.channels.carrier import carrier_of
 from otel_ws.faults import fault
 from otel_ws.tasks import Task, Worker
 from otel_ws.types import Message, Scope
@@ -69,8 +70,10 @@ class Work:
             pulse.beat()
             kind = message["type"]
             name = str(kind).replace(".", "_")
-            # What came beside the message, if its layer is observed and its sender's was.
-            carrier = getattr(message, "carrier", None)
+            carrier = carrier_of(message)
+            if carrier is not None:
+                # The handler's message is a plain dict.
+                message = dict(message)
             handler = name if hasattr(self._consumer, name) else None
             task = Task(self._worker, kind, handler, None if carrier is None else carrier.context)
         except Exception as exc:

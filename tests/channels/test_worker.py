@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("channels")
 
 from channels.consumer import AsyncConsumer, SyncConsumer
-from channels.layers import InMemoryChannelLayer
+from channels.layers import InMemoryChannelLayer, get_channel_layer
 from channels.routing import ChannelNameRouter, ProtocolTypeRouter
 from channels.worker import Worker
 from opentelemetry import trace
@@ -57,7 +57,7 @@ class Threaded(SyncConsumer):
 BOTH = pytest.mark.parametrize("base", [Payments, Threaded])
 
 
-async def work(consumer: Any, *kinds: str, application: Any = None, **fields: Any) -> list[Any]:
+async def work(consumer: Any, *kinds: str, layer: Any = None, **fields: Any) -> list[Any]:
     """Run a real worker over these messages, until each was handled or has failed; returns what was handled."""
     handled: list[Any] = []
 
@@ -71,7 +71,7 @@ async def work(consumer: Any, *kinds: str, application: Any = None, **fields: An
     Own.__name__ = consumer.__name__
     Own.handled = handled
     done: asyncio.Queue[Any] = asyncio.Queue()
-    layer = InMemoryChannelLayer()
+    layer = layer or InMemoryChannelLayer()
     application = ProtocolTypeRouter({"channel": ChannelNameRouter({"payments": Own.as_asgi()})})
     worker = Worker(WebSocketMiddleware(application), ["payments"], layer)
     running = asyncio.ensure_future(worker.handle())
@@ -117,6 +117,20 @@ async def test_handler_gets_its_message(telemetry: Telemetry, base: Any) -> None
     handled = await work(base, "payment.settle", amount=5)
 
     assert [{"type": "payment.settle", "amount": 5}] == handled
+
+
+@BOTH
+async def test_span_is_linked_to_the_senders(telemetry: Telemetry, base: Any) -> None:
+    """Through an observed layer the message's span is linked to the one that published it, and no handler sees how."""
+    otel_ws.declare(template=["payments"])
+
+    handled = await work(base, "payment.settle", layer=get_channel_layer())
+
+    (link,) = telemetry.span("process payments").links
+    published = telemetry.span("publish payments").context
+    assert (published.span_id, published.trace_id, [{"type": "payment.settle"}]) == (
+        link.context.span_id, link.context.trace_id, handled
+    )  # fmt: skip
 
 
 @BOTH
