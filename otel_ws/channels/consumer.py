@@ -117,7 +117,10 @@ class Watch:
                 own[name] = before
             else:
                 own.pop(name, None)
-        self._inbox.leave()
+        try:
+            self._inbox.leave()
+        except Exception as exc:
+            fault("layer.left", exc)
 
     async def dispatch(self, message: Message) -> Any:
         """The consumer's ``dispatch``, as one handler at work."""

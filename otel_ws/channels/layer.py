@@ -149,9 +149,13 @@ class Observed:
 
     def lost(self, reason: str, deliveries: int = 1) -> None:
         """The layer lost so many deliveries."""
-        active = recorder.active()
-        if active is not None and deliveries:
-            active.layer_dropped(reason, deliveries)
+        try:
+            active = recorder.active()
+            if active is not None and deliveries:
+                active.layer_dropped(reason, deliveries)
+        except Exception as exc:
+            # Called from within the layer's own queues.
+            fault("layer.losses", exc)
 
     def being_published(self) -> Publishing | None:
         """What this layer is taking here, if it is."""
@@ -260,14 +264,14 @@ class Observed:
         if watching is None:
             message = await self._receive(*args, **kwargs)
         else:
-            watched = watching.receiving(channel)
+            watched = _safe(watching.receiving, channel)
             try:
                 message = await self._receive(*args, **kwargs)
             except BaseException:
-                watching.interrupted(channel, watched)
+                _safe(watching.interrupted, channel, watched)
                 raise
-            watching.received(channel)
-        inbox = self.inboxes.get(channel)
+            _safe(watching.received, channel)
+        inbox = self.inboxes.get(channel) if type(channel) is str else None
         if inbox is None:
             self._consumed(message)
             return message
@@ -313,7 +317,7 @@ class Observed:
         group, channel = args if len(args) == 2 else (kwargs.get("group"), kwargs.get("channel"))
         if type(channel) is str and (inbox := self.inboxes.get(channel)) is not None:
             inbox.groups = tuple(one for one in inbox.groups if one != group)
-        elif channel in self.gone:
+        elif type(channel) is str and channel in self.gone:
             self.gone[channel] = tuple(one for one in self.gone[channel] if one != group)
         return result
 
@@ -330,6 +334,14 @@ class Observed:
         if len(self.gone) > GONE_LIMIT:
             del self.gone[next(iter(self.gone))]
         self.lost("CONSUMER_GONE", unread)
+
+
+def _safe(told: Callable[..., Any], *about: Any) -> Any:
+    try:
+        return told(*about)
+    except Exception as exc:
+        fault("layer.losses", exc)
+        return None
 
 
 def _second(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

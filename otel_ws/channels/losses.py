@@ -158,7 +158,11 @@ class InMemory(Losses):
         before = self._readable()
         original()
         self.observed.lost("EXPIRED", before - self._readable())
-        heads = [queue._queue[0][0] for queue in self.layer.channels.values() if not queue.empty()]
+        try:
+            heads = [queue._queue[0][0] for queue in self.layer.channels.values() if not queue.empty()]
+        except Exception as exc:
+            heads = []
+            fault("layer.losses", exc)
         # Something may be on its way into a queue, so an empty layer is looked at again after another expiry.
         self._due = min(heads, default=time.time() + self.layer.expiry)
 

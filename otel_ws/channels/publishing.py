@@ -52,7 +52,7 @@ class Publishing:
         # The application tells this broadcast itself.
         self.told = telling.get()
         deliveries = active.deliveries
-        self.delivery = deliveries.of_name(name) if self.told is None else deliveries.of(self.told)
+        self.delivery = deliveries.of_name(name) if self.told is None else deliveries.of(str(self.told))
         self.span: Any = None
         spans = active.spans
         if spans.has_messages and active.is_traced():

@@ -588,3 +588,20 @@ async def test_a_failure_of_ours_reaches_nobody(layer: Any, monkeypatch: pytest.
 
     assert (NEWS, {"layer.send": 1}) == (await layer.receive("somewhere"), faults.snapshot())
     faults.reset()
+
+
+async def test_a_failure_of_ours_in_a_layers_own_code_reaches_nobody(
+    layer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What looks for losses fails: the layer works as before."""
+    monkeypatch.setattr("otel_ws.recorder.Recorder.layer_dropped", None)
+    for _ in range(5):
+        await layer.send("somewhere", NEWS)
+
+    with pytest.raises(ChannelFull):
+        await layer.send("somewhere", NEWS)
+    await layer.group_send("nobody", NEWS)
+    layer.send.__self__.lost("EXPIRED")
+
+    assert {"layer.send": 2, "layer.losses": 1} == faults.snapshot()
+    faults.reset()
