@@ -49,12 +49,21 @@ class Delivery:
         """A message was handed to whoever asked for it."""
         cells[self._consumed] += 1.0
 
-    def handled(self, cells: Cells, seconds: float) -> None:
-        """A message that was sent so long ago was handed to its handler."""
+    def handled(self, cells: Cells, seconds: float) -> float:
+        """A message that was sent so long ago was handed to its handler; returns what was counted.
+
+        Clocks of two hosts differ: a message from the future came at once.
+        """
         cells[self._consumed] += 1.0
         lag = self._lag
-        cells[lag if seconds <= _SHORT else lag + bisect_left(_TIMES, seconds)] += 1.0
+        if seconds <= _SHORT:
+            if seconds < 0.0:
+                seconds = 0.0
+            cells[lag] += 1.0
+        else:
+            cells[lag + bisect_left(_TIMES, seconds)] += 1.0
         cells[lag + _SUM] += seconds
+        return seconds
 
 
 class Deliveries:

@@ -85,18 +85,16 @@ class Inbox:
 
     def taken(self, connection: Connection) -> Carrier | None:
         """The message goes to its handler now; returns what came with it."""
-        carrier, self.message, self.carrier = self.carrier, None, None
+        carrier = self.carrier
+        self.message = None
         active = connection.recorder
         deliveries = active.deliveries
         if carrier is None:
             deliveries.of(OTHER).consumed(connection.cells)
             return None
-        # Clocks of two hosts differ; a message from the future came at once.
-        seconds = active.now_ns() * 1e-9 - carrier.sent_at
-        if seconds < 0.0:
-            seconds = 0.0
+        self.carrier = None
         delivery = deliveries.by_template.get(carrier.template) or deliveries.of(carrier.template)
-        delivery.handled(connection.cells, seconds)
+        seconds = delivery.handled(connection.cells, active.now_ns() * 1e-9 - carrier.sent_at)
         if active.by_api:
             active.by_api_observe(semconv.LAYER_LAG, (delivery.template,), seconds)
         return carrier

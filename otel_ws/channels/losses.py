@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import sys
 import time
 from collections import defaultdict
@@ -130,12 +131,12 @@ class InMemory(Losses):
         if not isinstance(layer.channels, dict) or not callable(layer._clean_expired):
             raise ShapeError
         # Nothing can have expired before; a look at every queue costs as much as the cleaning itself.
-        self._due = 0.0
+        self._due = math.inf
         clean, now = layer._clean_expired, time.time
 
         def cleaned() -> None:
             # Called for every message that is asked for.
-            if now() < self._due or not self._due:
+            if now() < self._due:
                 clean()
             else:
                 self._clean(clean)
@@ -146,7 +147,7 @@ class InMemory(Losses):
         """It sends to each channel by itself; a layer with nothing in it gets its first message."""
         if about.operation == "group_send":
             about.is_counted = True
-        if not self._due:
+        if self._due == math.inf:
             self._due = time.time() + self.layer.expiry
 
     def waiting(self, channel: str) -> int:
