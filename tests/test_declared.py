@@ -161,12 +161,42 @@ class Payments(AsyncConsumer):
         raise KeyError
 
 
+class Hall(AsyncJsonWebsocketConsumer):
+    """A member of a group that leaves without a word."""
+
+    async def connect(self) -> None:
+        """Join."""
+        await self.channel_layer.group_add("room_7", self.channel_name)
+        await self.accept()
+
+    async def receive_json(self, content: Any, **kwargs: Any) -> None:
+        """Tell the group, and one that has a wrong name."""
+        with pytest.raises(TypeError):
+            await self.channel_layer.group_send("room 7", {"type": "room.news"})
+        await self.channel_layer.group_send("room_7", {"type": "room.news"})
+        await self.channel_layer.group_send("room_7", {"type": "room.crash"})
+        await self.channel_layer.group_send("room_8", {"type": "room.news"})
+
+    async def room_news(self, event: Any) -> None:
+        """Look around."""
+        self.scope["look"]()
+
+    async def room_crash(self, event: Any) -> None:
+        """Fail."""
+        raise KeyError
+
+
 async def _everything(telemetry: Telemetry, seen: Conversation) -> None:
     otel_ws.declare(templates=["room_{room_id}"])
     recorder = telemetry.recorder
     ballast: list[bytes] = []
     seen.look(telemetry)
-    router = URLRouter([path("t/<int:tournament_id>/m/<int:match_id>/", Game.as_asgi())])
+    router = URLRouter(
+        [
+            path("t/<int:tournament_id>/m/<int:match_id>/", Game.as_asgi()),
+            path("h/<int:tournament_id>/m/<int:match_id>/", Hall.as_asgi()),
+        ]
+    )
     application = WebSocketMiddleware(router)
 
     async def converse(*script: Any, query: bytes = b"", refuse: bool = False) -> None:
@@ -198,6 +228,19 @@ async def _everything(telemetry: Telemetry, seen: Conversation) -> None:
         seen.look(telemetry)
         also.cancelled()
 
+    async def meet() -> None:
+        items = [text("{}"), CONNECT]
+
+        async def receive() -> Any:
+            return items.pop() if items else await asyncio.Event().wait()
+
+        scope = {
+            "type": "websocket", "path": "/h/1/m/3/", "query_string": b"", "headers": [], "user": User(),
+            "role": "player", "look": lambda: seen.look(telemetry),
+        }  # fmt: skip
+        with pytest.raises(KeyError):
+            await application(scope, receive, nothing_sent)
+
     async def stream(scope: Any, receive: Any, send: Any) -> None:
         otel_ws.set_ids(user_id=7)
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
@@ -225,6 +268,7 @@ async def _everything(telemetry: Telemetry, seen: Conversation) -> None:
     await converse(CONNECT, text('{"type": "move"}'), refuse=True)
     nothing: Any = None
     await WebSocketMiddleware(stream)({"type": "http", "method": "GET"}, nothing, nothing_sent)
+    await meet()
     await work("payment.settle")
     await work("payment.lose")
     recorder.loop_lagged(0.2)
@@ -241,6 +285,7 @@ def span_type(span: ReadableSpan) -> semconv.SpanType:
     first = span.name.partition(" ")[0]
     return {
         "connect": semconv.CONNECT_SPAN, "disconnect": semconv.DISCONNECT_SPAN, "send": semconv.SEND_SPAN,
+        "publish": semconv.PUBLISH_SPAN,
         "process": semconv.PROCESS_SPAN,
     }.get(first, semconv.MESSAGE_SPAN)  # fmt: skip
 
