@@ -10,10 +10,11 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ParamSpec
 
 from otel_ws import recorder as recorders
-from otel_ws import semconv
+from otel_ws import semconv, sse
 from otel_ws.connection import Connection, current
 from otel_ws.connection import State as ConnectionState
 from otel_ws.declarations import parse
@@ -24,6 +25,8 @@ from otel_ws.messages import category_of
 from otel_ws.recorder import Recorder
 
 P = ParamSpec("P")
+# The template of a broadcast that the application tells itself here.
+telling: ContextVar[str | None] = ContextVar("otel_ws_telling", default=None)
 
 
 def _harmless(verb: Callable[P, None]) -> Callable[P, None]:
@@ -55,20 +58,34 @@ def _fits(verb: Callable[..., None], args: tuple[Any, ...], kwargs: dict[str, An
     return True
 
 
+def _here() -> Connection | None:
+    """The WebSocket or the event stream whose application runs here."""
+    request = sse.running()
+    return current.get() if request is None else request.stream
+
+
+def _subject(verb: str) -> Connection | sse.Request | None:
+    """The same, or the request that may become a stream: it keeps what it is told until then."""
+    request = sse.running()
+    if request is not None and request.stream is None and request.recorder is recorders.active():
+        return request
+    return _connection(verb)
+
+
 def _connection(verb: str) -> Connection | None:
-    connection = current.get()
+    connection = _here()
     if connection is None or connection.recorder is not recorders.active():
         if recorders.active() is not None:
             misuse(
                 f"outside.{verb}",
-                f"otel_ws.{verb}() was called outside a WebSocket connection; it did nothing.",
+                f"otel_ws.{verb}() was called outside a connection; it did nothing.",
             )
         return None
     return connection
 
 
 def _inside() -> Connection | None:
-    connection = current.get()
+    connection = _here()
     return connection if connection is not None and connection.recorder is recorders.active() else None
 
 
@@ -190,16 +207,16 @@ def set_message_type(name: str) -> None:
 
 @_harmless
 def set_role(role: str) -> None:
-    """Say the user's role: before accept it is the connection's, later the gauge moves."""
-    connection = _connection("set_role")
-    if connection is None:
+    """Say the user's role: before accept (a stream: before its response) the connection's, later the gauge moves."""
+    subject = _subject("set_role")
+    if subject is None:
         return
     if not recorders.vocabulary.is_declared(semconv.ROLE, role):
         misuse(
             "set_role",
             "otel_ws.set_role(): that role is not declared; add it with otel_ws.declare(roles=[…]).",
         )
-    connection.set_role(role)
+    subject.set_role(role)
 
 
 @_harmless
@@ -208,8 +225,8 @@ def set_ids(**ids: object) -> None:
 
     An id is an integer of up to 19 digits, a UUID or a ULID; anything else is dropped and counted.
     """
-    connection = _connection("set_ids")
-    if connection is None:
+    subject = _subject("set_ids")
+    if subject is None:
         return
     known = recorders.vocabulary.ids
     for name in ids:
@@ -219,7 +236,7 @@ def set_ids(**ids: object) -> None:
                 "otel_ws.set_ids(): an id is not declared; add it with otel_ws.declare(id='…').",
             )
             recorders.vocabulary.undeclared("logs")
-    connection.set_ids(
+    subject.set_ids(
         {known[name]: value for name, value in ids.items() if name in known and name != semconv.CONNECTION_ID.field}
     )
 
@@ -273,18 +290,24 @@ def declare(
 
 @contextmanager
 def broadcast(template: str, recipients: int | None = None) -> Iterator[None]:
-    """Time a message to a group of a layer that otel-ws cannot see: ``with otel_ws.broadcast("room_{room_id}"):``.
+    """Time a message to a group, in other words than its name: ``with otel_ws.broadcast("room_{room_id}"):``.
 
+    For layers that otel-ws cannot see, and where the group's name is not made from the template. What a layer that it
+    sees is given inside is the same broadcast, told once.
     ``template`` must be declared, else it leaves as ``_OTHER``; ``recipients`` is their number where it is known.
     An exception passes through and makes the broadcast a failed one.
     """
     active = recorders.active()
     started_at = active.clock() if active is not None else 0.0
+    before = telling.get()
+    telling.set(template)
     try:
         yield
     except BaseException as exc:
+        telling.set(before)
         _broadcast_ended(active, template, recipients, started_at, type(exc).__name__)
         raise
+    telling.set(before)
     _broadcast_ended(active, template, recipients, started_at, None)
 
 

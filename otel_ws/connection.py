@@ -51,19 +51,21 @@ class State(Enum):
 _ENDED: Final = State.ENDED
 
 
-class Connection:
+class Connection(scopes.Trail):
     """The state of one connection and the verbs that move it. Nothing here raises for what a peer sends."""
 
     __slots__ = (
         "_by_key", "_described", "_found", "_ids", "_pending", "_seen", "accepted_at", "accepted_by", "active_role",
         "cells", "clock", "connect_links", "connect_span", "consumer", "disconnect_span", "door", "end_told",
         "handler_failed", "is_traced", "last_heartbeat", "last_message_span", "last_send_bad", "longest_send",
-        "opened_as", "opened_at", "plain", "plain_handling", "reason", "received_at", "received_size", "recorder",
-        "resting", "role", "role_label", "root_path", "route", "route_parts", "routers", "scope", "scope_type",
-        "send_failed", "sends", "state", "tally", "told", "transport", "unrouted", "user_key",
+        "opened_as", "opened_at", "plain_handling", "reason", "received_at", "received_size", "recorder",
+        "resting", "role", "role_label", "root_path", "route", "scope", "scope_type", "send_failed", "sends", "state",
+        "tally", "told", "transport", "user_key",
     )  # fmt: skip
 
-    def __init__(self, recorder: Recorder, scope: Scope, transport: str = "websocket") -> None:
+    def __init__(
+        self, recorder: Recorder, scope: Scope, transport: str = "websocket", asked_at: float | None = None
+    ) -> None:
         self.recorder = recorder
         self.transport = transport
         self.scope: Scope | None = scope
@@ -71,11 +73,11 @@ class Connection:
         self.clock = recorder.clock
         # A connection is told in the thread of its event loop, so this is the shard of that thread.
         self.cells = recorder.ledger.local.cells
-        self.opened_at = self.accepted_at = self.last_heartbeat = self.received_at = recorder.clock()
+        now = recorder.clock()
+        self.opened_at = self.accepted_at = self.last_heartbeat = self.received_at = asked_at or now
         # Compared, never told: some servers take it from a header, so it is the client's text.
         self.root_path = scope.get("root_path") or ""
-        self.route_parts: tuple[str, ...] = ()
-        self.routers: tuple[object, ...] = ()
+        self.route_parts = self.routers = ()
         self._settle(recorder.tally((), OTHER, transport))
         self._found = NOTHING
         self._ids: Cleared | None = None
@@ -91,7 +93,8 @@ class Connection:
         self.user_key: bytes | None = None
         self.is_traced = recorder.is_traced()
         spans = recorder.spans
-        self.connect_span: Any = spans.connect(scope.get("headers") or (), self.is_traced)
+        since = None if asked_at is None else recorder.now_ns() - int((now - asked_at) * 1e9)
+        self.connect_span: Any = spans.connect(scope.get("headers") or (), self.is_traced, since)
         self.connect_links = link_to(self.connect_span)
         self.resting = spans.resting() if self.is_traced else None
         self.disconnect_span: Any = None
@@ -170,13 +173,10 @@ class Connection:
             fault(question.__name__, exc)
             return None
 
-    def route_matched(self, depth: int, template: str) -> None:
-        """A route matched at this depth of nested routers: the last match wins, deeper ones are void."""
-        self.route_parts = (*self.route_parts[:depth], template)
-
-    def router_left(self, depth: int) -> None:
-        """The router at this depth found no application: what matched in it is void."""
-        self.route_parts = self.route_parts[:depth]
+    @property
+    def is_routed(self) -> bool:
+        """Whether a route that matches now is its own."""
+        return self.plain and self.state is State.CONNECTING
 
     @property
     def ids(self) -> Cleared:

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
 from otel_ws import faults, semconv
+from otel_ws.deliveries import Deliveries
 from otel_ws.ledger import Ledger, Snapshot
 from otel_ws.lines import JsonLines
 from otel_ws.live import Live
@@ -77,6 +78,9 @@ class Fanout:
         policy.learn(settings)
         self.ledger = Ledger()
         self.live = Live(clock, settings.metric_ids)
+        self.deliveries = Deliveries(self.ledger, policy)
+        # Live metrics that a door knows.
+        self.sources: dict[Metric, Callable[[], Iterable[tuple[Labels, float]]]] = {}
         self.spans = Spans(tracer_provider, VERSION, settings, random_ratio)
         self.metrics = metrics_for(meter_provider, VERSION)
         self.metrics.source = self
@@ -174,6 +178,8 @@ class Fanout:
             return [(key, float(count)) for key, count in self.policy.redactions().items()]
         if metric is semconv.TELEMETRY_ERRORS:
             return [((place,), float(count)) for place, count in faults.snapshot().items()]
+        if (source := self.sources.get(metric)) is not None:
+            return source()
         return self.live.read(metric) if metric.live else self.ledger.read(metric)
 
     def by_id(self) -> Iterator[tuple[str, str, float]]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from otel_ws import semconv
 from otel_ws.connection import Connection
+from otel_ws.deliveries import SYSTEM
 from otel_ws.semconv import UNKNOWN
 from otel_ws.signals import spans as span_tools
 
@@ -20,6 +21,10 @@ _HANDLER: Final = semconv.HANDLER.key
 _SENDS: Final = semconv.SENDS.key
 _LONGEST: Final = semconv.SEND_LONGEST.key
 _ERROR: Final = semconv.ERROR_TYPE.key
+_SYSTEM: Final = semconv.MESSAGING_SYSTEM.key
+_OPERATION: Final = semconv.OPERATION.key
+_OPERATION_TYPE: Final = semconv.OPERATION_TYPE.key
+_TEMPLATE: Final = semconv.TEMPLATE.key
 
 # The handler that is at work in this context: exact for nested consumers too, which interleave.
 working: ContextVar[Handling | None] = ContextVar("otel_ws_handling", default=None)
@@ -35,8 +40,8 @@ class Handling:
     """One handler at work: its span is current, its time is taken, its outcome is told when it ends."""
 
     __slots__ = (
-        "_connection", "_error_type", "_previous", "_started_at", "_token", "follows", "handler", "is_over", "kind",
-        "message_type", "outermost", "span", "status",
+        "_connection", "_error_type", "_previous", "_started_at", "_template", "_token", "follows", "handler",
+        "is_over", "kind", "message_type", "outermost", "span", "status",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +55,8 @@ class Handling:
         # `follows`: a message after another in one context; the connect span was put aside there for good.
         self.is_over = self.follows = False
         self.span: Any = None
+        # Of a channel layer's message that has a span.
+        self._template: str | None = None
         self._error_type: str | None = None
         self._previous: Handling | None = None
         self._token: Token[Any] | None = None
@@ -76,6 +83,12 @@ class Handling:
         elif kind == "websocket.disconnect" and outermost:
             self.span = connection.disconnect_span
         self._started_at = connection.clock()
+
+    def process(self, sender: Any, template: str) -> None:
+        """The message is a channel layer's: ``sender`` has the ids of the span that published it, if any are known."""
+        recorder = self._connection.recorder
+        self.span = recorder.spans.process(sender)
+        self._template = recorder.deliveries.of(template).template
 
     def attach(self) -> None:
         """Make the handler's span current in this coroutine; after connect, without one, nothing is."""
@@ -118,7 +131,10 @@ class Handling:
                     self._message_ended(connection, seconds)
                 if self.span is not None:
                     self._finish_span()
-            elif self.outermost:
+                return
+            if self._template is not None and self.span is not None:
+                self._finish_process(self._template)
+            if self.outermost:
                 connection.tally.busy(connection.cells, seconds)
                 if connection.disconnect_span is not None and self.kind == "websocket.disconnect":
                     connection.recorder.disconnect_finished(connection, self._error_type)
@@ -158,6 +174,20 @@ class Handling:
         if connection.recorder.is_message_event(self.status, seconds, is_sampled):
             size = connection.received_size
             connection.recorder.message_handled(connection, self.message_type, self.status, seconds, size, self.span)
+
+    def _finish_process(self, template: str) -> None:
+        connection, span = self._connection, self.span
+        if not span.is_recording():
+            span.end()
+            return
+        attributes = connection.described_by_key().copy()
+        attributes |= {_SYSTEM: SYSTEM, _OPERATION: "process", _OPERATION_TYPE: "process", _TEMPLATE: template}
+        if self.handler is not None:
+            attributes[_HANDLER] = self.handler
+        if self._error_type is not None:
+            attributes[_ERROR] = self._error_type
+        is_error = self._error_type is not None
+        connection.recorder.spans.maker.finish(span, f"process {template}", attributes, is_error)
 
     def _finish_span(self) -> None:
         connection, span = self._connection, self.span

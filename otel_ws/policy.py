@@ -63,8 +63,9 @@ class Policy:
             TEMPLATE: set(),
             CLOSE_CODE: set(range(1000, 1016)),
         }
-        # The same set, for the busy path.
+        # The same sets, for the busy path.
         self.message_types = self._declared[MESSAGE_TYPE]
+        self.templates = self._declared[TEMPLATE]
         self._seen: dict[Attribute, set[object]] = {
             REASON: set(),
             ERROR_TYPE: set(),

@@ -20,7 +20,7 @@ from otel_ws.fanout import VERSION as VERSION
 from otel_ws.fanout import Fanout, nothing
 from otel_ws.health import HEALTHY, WINDOW_SECONDS, Health, Reading, evaluate, read
 from otel_ws.policy import Policy
-from otel_ws.semconv import OTHER, Attribute
+from otel_ws.semconv import OTHER, Attribute, Event
 from otel_ws.settings import Settings, sdk_disabled
 from otel_ws.types import Value
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SLOW: Final = 0.1
 SUMMARY_SECONDS: Final = 300.0
-BROADCAST_FAIL_SECONDS: Final = 10.0
+RARELY_SECONDS: Final = 10.0
 JUDGE_SECONDS: Final = 5.0
 _WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -40,7 +40,8 @@ class Recorder(Fanout):
     def __init__(self, settings: Settings, policy: Policy, **injected: Any) -> None:
         super().__init__(settings, policy, **injected)
         self._summary_at = self.clock() + SUMMARY_SECONDS
-        self._broadcast_fails: dict[str, tuple[float, int]] = {}
+        # By event and what it is about: when it was told last, and how many it stands for since.
+        self._rarely: dict[tuple[Event, str], tuple[float, int]] = {}
         wanted = settings.message_events
         self.told_over = {"all": -1.0, "slow": SLOW}.get(wanted, math.inf)
         self._sampled_told = wanted == "sampled"
@@ -102,7 +103,8 @@ class Recorder(Fanout):
         self.live.ended(connection)
         if connection.user_key is not None:
             self.live.user_ended(connection.user_key, connection.transport)
-        code = self.policy.label(semconv.CLOSE_CODE, close_code)
+        # An event stream has no close codes, so it has no such label.
+        code = self.policy.label(semconv.CLOSE_CODE, close_code) if connection.transport == "websocket" else ""
         connection.accepted_by.closed(connection.cells, connection.opened_as, connection.active_role, code, duration)
         if self.by_api:
             labels = (connection.transport, connection.opened_as[1], code)
@@ -248,20 +250,30 @@ class Recorder(Fanout):
         self.observe(semconv.BROADCAST_DURATION, (group,), seconds)
         if recipients is not None:
             self.observe(semconv.BROADCAST_RECIPIENTS, (group,), recipients)
-        if error is not None:
-            now = self.clock()
-            told_at, held_back = self._broadcast_fails.get(group, (-BROADCAST_FAIL_SECONDS, 0))
-            if now - told_at < BROADCAST_FAIL_SECONDS:
-                self._broadcast_fails[group] = (told_at, held_back + 1)
-                return
-            self._broadcast_fails[group] = (now, 0)
+        if error is not None and (count := self._due(semconv.WS_BROADCAST_FAIL, group)):
             reason = _WORDS.sub("_", error).upper()
             about = {
                 semconv.TEMPLATE: group,
                 semconv.REASON: reason,
-                semconv.COUNT: held_back + 1,
+                semconv.COUNT: count,
             }
             self.event(semconv.WS_BROADCAST_FAIL, connection, about)
+
+    def layer_dropped(self, reason: str, deliveries: int) -> None:
+        """A channel layer lost so many deliveries."""
+        self.ledger.add(semconv.LAYER_DROPPED, (self.policy.label(semconv.REASON, reason),), deliveries)
+        if count := self._due(semconv.WS_LAYER_DROP, reason, deliveries):
+            self.event(semconv.WS_LAYER_DROP, None, {semconv.REASON: reason, semconv.COUNT: count})
+
+    def _due(self, event: Event, about: str, amount: int = 1) -> int:
+        """How many an event now stands for; 0 where one was told a moment ago, and these are held back."""
+        now = self.clock()
+        told_at, held_back = self._rarely.get((event, about), (-RARELY_SECONDS, 0))
+        if now - told_at < RARELY_SECONDS:
+            self._rarely[event, about] = (told_at, held_back + amount)
+            return 0
+        self._rarely[event, about] = (now, 0)
+        return held_back + amount
 
     # --- by the clock -----------------------------------------------------------------------------------
     def loop_lagged(self, seconds: float) -> None:

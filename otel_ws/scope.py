@@ -18,6 +18,29 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _CONVERTER = re.compile(r":[^}]*\}")
 
 
+class Trail:
+    """The way through the routers: the template that matched at each depth; ``plain`` until a consumer takes over."""
+
+    __slots__ = ("plain", "route_parts", "routers", "unrouted")
+    plain: bool
+    route_parts: tuple[str, ...]
+    routers: tuple[object, ...]
+    unrouted: bool
+
+    @property
+    def is_routed(self) -> bool:
+        """Whether a route that matches now is its own."""
+        raise NotImplementedError
+
+    def route_matched(self, depth: int, template: str) -> None:
+        """A route matched at this depth of nested routers: the last match wins, deeper ones are void."""
+        self.route_parts = (*self.route_parts[:depth], template)
+
+    def router_left(self, depth: int) -> None:
+        """The router at this depth found no application: what matched in it is void."""
+        self.route_parts = self.route_parts[:depth]
+
+
 def user_id(scope: Scope, settings: Settings) -> object:
     """The ``pk`` of an authenticated, already loaded ``scope["user"]``, or what the resolver says."""
     if settings.user_id_resolver is not None:

@@ -207,6 +207,13 @@ class Settings:
         "parent, link, ignore",
         "What a `traceparent` header of the handshake does to the connect span.",
     )
+    layer_context: str = _setting(
+        "link",
+        _choice("link", "parent", "off"),
+        "link, parent, off",
+        "What travels with a message of the channel layer. `link`: the sender's trace context, to which the span of "
+        "whoever handles the message is linked. `parent`: the same, as its parent. `off`: nothing.",
+    )
     histograms: str = _setting(
         "ledger",
         _choice("ledger", "api"),

@@ -8,6 +8,7 @@ value first comes.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 from otel_ws.ledger import Ledger
@@ -127,6 +128,17 @@ class Tally:
         cells[wait + _TIME_SUM] += waited
         cells[self._busy] += seconds
         return bucket
+
+    def streamed(self, cells: Cells, sizes: Sequence[int], seconds: float, failed: bool) -> None:
+        """The server took a part of an event stream, in which events of these sizes ended, or refused it."""
+        send = self._send
+        cells[send + bisect_left(_TIMES, seconds)] += 1.0
+        cells[send + _TIME_SUM] += seconds
+        cells[self._sent_failed if failed else self._sent] += len(sizes)
+        if not failed:
+            for size in sizes:
+                cells[self._transmitted + bisect_left(_SIZES, size)] += 1.0
+                cells[self._transmitted + _SIZE_SUM] += size
 
     def busy(self, cells: Cells, seconds: float) -> None:
         """Another handler (connect, disconnect, one of the layer's messages) ended."""

@@ -269,7 +269,7 @@ def test_a_verb_that_needs_a_connection_warns_outside_of_one(lenient: pytest.Log
         RIGHT[name]()
 
     (line,) = lenient.records
-    assert f"otel_ws.{name}() was called outside a WebSocket connection" in line.getMessage()
+    assert f"otel_ws.{name}() was called outside a connection" in line.getMessage()
 
 
 @pytest.mark.usefixtures("seen")

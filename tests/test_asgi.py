@@ -408,7 +408,7 @@ class TestStarlette:
 class TestOtherScopes:
     """What is no WebSocket passes untouched."""
 
-    @pytest.mark.parametrize("kind", ["http", "lifespan", "webtransport"])
+    @pytest.mark.parametrize("kind", ["lifespan", "webtransport"])
     async def test_same_objects_pass(self, telemetry: Telemetry, kind: str) -> None:
         """Scope, receive and send of another type are the server's own objects, and so is the result."""
         got: list[Any] = []

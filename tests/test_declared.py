@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("channels")
 
+from channels.consumer import AsyncConsumer
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.routing import URLRouter
 from django.urls import path
@@ -145,12 +146,57 @@ def conversation() -> Conversation:
     return seen
 
 
+async def nothing_sent(message: Any) -> None:
+    """A server that takes everything."""
+
+
+class Payments(AsyncConsumer):
+    """A worker's consumer."""
+
+    async def payment_settle(self, message: Any) -> None:
+        """Settle."""
+
+    async def payment_lose(self, message: Any) -> None:
+        """Fail."""
+        raise KeyError
+
+
+class Hall(AsyncJsonWebsocketConsumer):
+    """A member of a group that leaves without a word."""
+
+    async def connect(self) -> None:
+        """Join."""
+        await self.channel_layer.group_add("room_7", self.channel_name)
+        await self.accept()
+
+    async def receive_json(self, content: Any, **kwargs: Any) -> None:
+        """Tell the group, and one that has a wrong name."""
+        with pytest.raises(TypeError):
+            await self.channel_layer.group_send("room 7", {"type": "room.news"})
+        await self.channel_layer.group_send("room_7", {"type": "room.news"})
+        await self.channel_layer.group_send("room_7", {"type": "room.crash"})
+        await self.channel_layer.group_send("room_8", {"type": "room.news"})
+
+    async def room_news(self, event: Any) -> None:
+        """Look around."""
+        self.scope["look"]()
+
+    async def room_crash(self, event: Any) -> None:
+        """Fail."""
+        raise KeyError
+
+
 async def _everything(telemetry: Telemetry, seen: Conversation) -> None:
     otel_ws.declare(templates=["room_{room_id}"])
     recorder = telemetry.recorder
     ballast: list[bytes] = []
     seen.look(telemetry)
-    router = URLRouter([path("t/<int:tournament_id>/m/<int:match_id>/", Game.as_asgi())])
+    router = URLRouter(
+        [
+            path("t/<int:tournament_id>/m/<int:match_id>/", Game.as_asgi()),
+            path("h/<int:tournament_id>/m/<int:match_id>/", Hall.as_asgi()),
+        ]
+    )
     application = WebSocketMiddleware(router)
 
     async def converse(*script: Any, query: bytes = b"", refuse: bool = False) -> None:
@@ -182,6 +228,37 @@ async def _everything(telemetry: Telemetry, seen: Conversation) -> None:
         seen.look(telemetry)
         also.cancelled()
 
+    async def meet() -> None:
+        items = [text("{}"), CONNECT]
+
+        async def receive() -> Any:
+            return items.pop() if items else await asyncio.Event().wait()
+
+        scope = {
+            "type": "websocket", "path": "/h/1/m/3/", "query_string": b"", "headers": [], "user": User(),
+            "role": "player", "look": lambda: seen.look(telemetry),
+        }  # fmt: skip
+        with pytest.raises(KeyError):
+            await application(scope, receive, nothing_sent)
+
+    async def stream(scope: Any, receive: Any, send: Any) -> None:
+        otel_ws.set_ids(user_id=7)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        await send({"type": "http.response.body", "body": b"data: 1\n\n"})
+
+    async def work(kind: str) -> None:
+        messages = [{"type": kind}]
+
+        async def receive() -> Any:
+            return messages.pop() if messages else await asyncio.Event().wait()
+
+        nothing: Any = None
+        try:
+            async with asyncio.timeout(0.05):
+                await WebSocketMiddleware(Payments.as_asgi())({"type": "channel", "channel": "p"}, receive, nothing)
+        except (KeyError, TimeoutError):
+            pass
+
     kinds = [text(f'{{"type": "{kind}"}}') for kind in Game.message_types if kind != "crash"]
     await converse(CONNECT, *kinds, text('{"type": "invented"}'), while_open, disconnect(1000))
     await converse(CONNECT, text('{"type": "crash"}'))
@@ -189,6 +266,11 @@ async def _everything(telemetry: Telemetry, seen: Conversation) -> None:
     await converse(CONNECT, disconnect(1006), query=b"refuse")
     await converse(CONNECT, query=b"crash")
     await converse(CONNECT, text('{"type": "move"}'), refuse=True)
+    nothing: Any = None
+    await WebSocketMiddleware(stream)({"type": "http", "method": "GET"}, nothing, nothing_sent)
+    await meet()
+    await work("payment.settle")
+    await work("payment.lose")
     recorder.loop_lagged(0.2)
     recorder.summarise()
     recorder._judged_at = -1e9
@@ -203,6 +285,8 @@ def span_type(span: ReadableSpan) -> semconv.SpanType:
     first = span.name.partition(" ")[0]
     return {
         "connect": semconv.CONNECT_SPAN, "disconnect": semconv.DISCONNECT_SPAN, "send": semconv.SEND_SPAN,
+        "publish": semconv.PUBLISH_SPAN,
+        "process": semconv.PROCESS_SPAN,
     }.get(first, semconv.MESSAGE_SPAN)  # fmt: skip
 
 

@@ -73,7 +73,32 @@ METRICS = {
     "ws.errors": ("{error}", {"http_route", "error_type", "error_category", "error_severity"}),
     "ws.broadcasts": ("{message}", {"messaging_destination_template", "status"}),
     "ws.broadcast.duration": ("s", {"messaging_destination_template"}),
+    "ws.sse.first_event.duration": ("s", {"http_route"}),
+    "messaging.process.duration": (
+        "s",
+        {
+            "messaging_system",
+            "messaging_operation_name",
+            "messaging_destination_template",
+            "ws_handler",
+            "error_type",
+        },
+    ),
+    "ws.workers": ("{component}", {"component"}),
     "ws.broadcast.recipients": ("{channel}", {"messaging_destination_template"}),
+    "messaging.client.sent.messages": (
+        "{message}",
+        {"messaging_system", "messaging_operation_name", "messaging_destination_template", "error_type"},
+    ),
+    "messaging.client.consumed.messages": (
+        "{message}",
+        {"messaging_system", "messaging_operation_name", "messaging_destination_template"},
+    ),
+    "ws.layer.dropped": ("{message}", {"reason"}),
+    "ws.layer.lag": ("s", {"messaging_destination_template"}),
+    "ws.layer.groups": ("{group}", {"messaging_destination_template"}),
+    "ws.layer.memberships": ("{channel}", {"messaging_destination_template"}),
+    "ws.layer.orphans": ("{channel}", {"messaging_destination_template"}),
     "process.memory.usage": ("By", set()),
     "process.cpu.utilization": ("1", set()),
     "ws.event_loop.lag": ("s", set()),
@@ -117,6 +142,8 @@ EVENTS = {
     "WS_REJECT": (Level.WARNING, {"reason_code", "close_code", "route"}),
     "WS_ERROR": (Level.ERROR, {"error_type", "error_category", "error_severity", "handler"}),
     "WS_DELIVERY": (Level.INFO, {"status", "duration_ms", "size"}),
+    "WS_TASK": (Level.INFO, {"message_type", "status", "duration_ms", "handler"}),
+    "WS_LAYER_DROP": (Level.WARNING, {"reason_code", "count"}),
     "WS_BROADCAST_FAIL": (Level.WARNING, {"group", "reason_code", "count"}),
     "WS_SUMMARY": (
         Level.INFO,
@@ -301,12 +328,14 @@ def test_a_metric_is_described(metric: Metric) -> None:
 
 # --- spans ------------------------------------------------------------------------------------------------------
 def test_the_spans_are_the_designed_ones() -> None:
-    """Connect, message, send and disconnect, each with its OpenTelemetry kind."""
+    """Connect, message, send, disconnect and those of the channel layer, each with its OpenTelemetry kind."""
     expected = {
         "connect {route}": "SERVER",
         "{message type} {route}": "SERVER",
         "send {route}": "INTERNAL",
         "disconnect {route}": "SERVER",
+        "publish {template}": "PRODUCER",
+        "process {template}": "CONSUMER",
     }
 
     declared = {span.name: span.kind for span in semconv.SPANS}

@@ -12,12 +12,15 @@ from typing import Any, Final
 
 from channels.exceptions import StopConsumer
 
+from otel_ws import sse
 from otel_ws.asgi import opened, running
+from otel_ws.channels.layer import Inbox, arriving
+from otel_ws.channels.worker import at_work
 from otel_ws.connection import Connection
 from otel_ws.faults import fault
 from otel_ws.handling import Handling, working
 from otel_ws.policy import RAW_HANDLER
-from otel_ws.semconv import UNKNOWN
+from otel_ws.semconv import OTHER, UNKNOWN
 from otel_ws.types import Message, Receive, Scope, Send
 
 _ABSENT: Final = object()
@@ -29,9 +32,14 @@ def observed_call(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
 
     @functools.wraps(original)
     async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:
-        if scope.get("type") != "websocket":
+        kind = scope.get("type")
+        if kind == "channel" and (work := at_work(self, scope)) is not None:
+            with work:
+                return await original(self, scope, receive, send)
+        if kind == "http" and (request := sse.running()) is not None:
+            request.handed_to(scope, type(self))
             return await original(self, scope, receive, send)
-        if (connection := running()) is not None:
+        if kind == "websocket" and (connection := running()) is not None:
             watch = _watch(self, connection, scope)
             try:
                 return await original(self, scope, receive, send)
@@ -78,7 +86,9 @@ def _handler(consumer: Any, kind: object) -> str | None:
 class Watch:
     """One consumer while it runs: what stands in for its ``dispatch``, and for its ``receive_json`` if it has one."""
 
-    __slots__ = ("_before", "_connection", "_consumer", "_default", "_dispatch", "_handlers", "_outermost", "_receive")
+    __slots__ = (
+        "_before", "_connection", "_consumer", "_default", "_dispatch", "_handlers", "_inbox", "_outermost", "_receive",
+    )  # fmt: skip
 
     def __init__(
         self, consumer: Any, connection: Connection, outermost: bool, handlers: dict[object, str], has_json: bool
@@ -91,6 +101,8 @@ class Watch:
         # A raw consumer's messages have no type of their own; its handler's name stands for one.
         self._default = UNKNOWN if has_json else RAW_HANDLER
         self._before = (own.get("dispatch", _ABSENT), own.get("receive_json", _ABSENT))
+        self._inbox = Inbox()
+        arriving.set(self._inbox)
         self._dispatch = consumer.dispatch
         self._receive: Any = consumer.receive_json if has_json else None
         consumer.dispatch = self.dispatch
@@ -105,6 +117,10 @@ class Watch:
                 own[name] = before
             else:
                 own.pop(name, None)
+        try:
+            self._inbox.leave()
+        except Exception as exc:
+            fault("layer.left", exc)
 
     async def dispatch(self, message: Message) -> Any:
         """The consumer's ``dispatch``, as one handler at work."""
@@ -115,6 +131,10 @@ class Watch:
             if name is None and (name := _handler(self._consumer, kind)) is not None:
                 self._handlers[kind] = name
             handling = Handling(self._connection, kind, name, self._outermost, self._default)
+            if self._inbox.message is message:
+                carrier = self._inbox.taken(self._connection)
+                if self._connection.is_traced:
+                    handling.process(*((None, OTHER) if carrier is None else (carrier.context, carrier.template)))
             if handling.span is not None or not handling.follows:
                 handling.attach()
         except Exception as exc:

@@ -15,13 +15,14 @@ from typing import Any, Final
 from django.urls.exceptions import Resolver404
 from django.urls.resolvers import RoutePattern
 
-from otel_ws.asgi import opened, running
-from otel_ws.connection import State, current
+from otel_ws import sse
+from otel_ws.asgi import opened, trail
+from otel_ws.connection import current
 from otel_ws.faults import fault
 from otel_ws.semconv import OTHER
 from otel_ws.types import Receive, Scope, Send
 
-_PARAMETER: Final = re.compile(r"<(?:[^<>:]+:)?([A-Za-z_]\w*)>")
+_PARAMETER: Final = re.compile(r"(?<!\?P)<(?:[^<>:]+:)?([A-Za-z_]\w*)>")
 _GROUP: Final = re.compile(r"\(\?P<([A-Za-z_]\w*)>")
 _watched: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
 
@@ -31,8 +32,6 @@ def observed_protocols(original: Callable[..., Awaitable[Any]]) -> Callable[...,
 
     @functools.wraps(original)
     async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:
-        if scope.get("type") != "websocket" or running() is not None:
-            return await original(self, scope, receive, send)
         if (conversation := opened(scope, receive, send)) is None:
             return await original(self, scope, receive, send)
         with conversation:
@@ -46,31 +45,50 @@ def observed_urls(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
 
     @functools.wraps(original)
     async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:
-        if scope.get("type") != "websocket":
-            return await original(self, scope, receive, send)
-        connection = running()
-        if connection is None:
+        way = trail(scope)
+        if way is None:
             if (conversation := opened(scope, receive, send)) is None:
                 return await original(self, scope, receive, send)
             with conversation:
                 return await call(self, scope, conversation.receive, conversation.send)
-        outer = connection.routers
-        if not connection.plain or (outer and outer[-1] is self):
+        outer = way.routers
+        if not way.plain or (outer and outer[-1] is self):
             return await original(self, scope, receive, send)
-        connection.routers = (*outer, self)
+        way.routers = (*outer, self)
         _watch(self)
         try:
             return await original(self, scope, receive, send)
         except Resolver404:
-            connection.router_left(max(len(outer) - 1, 0))
+            way.router_left(max(len(outer) - 1, 0))
             raise
         except ValueError:
-            connection.unrouted = not outer and not connection.route_parts
+            way.unrouted = not outer and not way.route_parts
             raise
         finally:
-            connection.routers = outer
+            way.routers = outer
 
     return call
+
+
+def observed_resolution(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Django's ``BaseHandler.resolve_request`` that tells what a request's own router found."""
+
+    @functools.wraps(original)
+    def resolve(self: Any, request: Any) -> Any:
+        found = original(self, request)
+        if (asked := sse.running()) is not None:
+            asked.resolved(_resolved, request, found)
+        return found
+
+    return resolve
+
+
+def _resolved(request: Any, found: Any) -> tuple[str, dict[str, Any]]:
+    """The rest of a request's template, and what Channels would have put on its scope."""
+    text = _PARAMETER.sub(r"{\1}", str(found.route))
+    # Never ``request.user``: that could be a property, which asks the database.
+    user = {name: value for name, value in vars(request).items() if name == "user"}
+    return _from_regex(text), {**user, "url_route": {"kwargs": dict(found.kwargs)}}
 
 
 def _watch(router: Any) -> None:
@@ -95,9 +113,9 @@ class _Match:
 
     def __call__(self, path: str) -> Any:
         found = self.original(path)
-        connection = current.get()
-        if found and connection is not None and connection.plain and connection.state is State.CONNECTING:
-            connection.route_matched(max(len(connection.routers) - 1, 0), self.template)
+        way = sse.running() or current.get()
+        if found and way is not None and way.is_routed:
+            way.route_matched(max(len(way.routers) - 1, 0), self.template)
         return found
 
 

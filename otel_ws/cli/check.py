@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import otel_ws
 from otel_ws import recorder, settings
-from otel_ws.cli import load
+from otel_ws.cli import load, traps
 from otel_ws.cli.routes import Route, routes_of
 from otel_ws.semconv import OTHER
 
@@ -70,7 +70,14 @@ def findings(named: str | None) -> list[Finding]:
                 "export it, or use --settings here",
             )
         )
+    found += [Finding(WARNING, "channel layers", *trap) for trap in traps.found(_channel_layers(), dict(os.environ))]
     return [*found, *_vocabulary(routes_of(application)), *gate_findings()]
+
+
+def _channel_layers() -> Mapping[str, Any]:
+    conf = sys.modules.get("django.conf")
+    configured = getattr(conf.settings, "CHANNEL_LAYERS", None) if conf and conf.settings.configured else None
+    return configured if isinstance(configured, Mapping) else {}
 
 
 # --- the environment ----------------------------------------------------------------------------------------

@@ -156,6 +156,14 @@ DIRECTION: Final = Attribute(
     ("receive", "transmit"),
     adopted=True,
 )
+COMPONENT: Final = Attribute(
+    "ws.component",
+    "component",
+    None,
+    Kind.CHOICE,
+    "The part that is counted: a consumer of a worker's channel, or a handler at work there.",
+    ("worker", "handler"),
+)
 STATE: Final = Attribute(
     "ws.connection.state",
     "state",
@@ -178,6 +186,33 @@ TEMPLATE: Final = Attribute(
     "group",
     Kind.TEMPLATE,
     "A declared group template; group names never leave.",
+    adopted=True,
+)
+MESSAGING_SYSTEM: Final = Attribute(
+    "messaging.system",
+    "messaging_system",
+    None,
+    Kind.CHOICE,
+    "Channel layers are no system of the conventions; this names all of them.",
+    ("django_channels",),
+    adopted=True,
+)
+OPERATION: Final = Attribute(
+    "messaging.operation.name",
+    "messaging_operation_name",
+    None,
+    Kind.CHOICE,
+    "What was done with the channel layer.",
+    ("send", "group_send", "receive", "process"),
+    adopted=True,
+)
+OPERATION_TYPE: Final = Attribute(
+    "messaging.operation.type",
+    None,
+    None,
+    Kind.CHOICE,
+    "The kind of that, as the conventions have it.",
+    ("send", "receive", "process"),
     adopted=True,
 )
 SIGNAL: Final = Attribute(

@@ -70,7 +70,9 @@ WS_ERROR: Final = Event(
     (ERROR_TYPE, ERROR_CATEGORY, ERROR_SEVERITY, HANDLER),
 )
 WS_DELIVERY: Final = Event("WS_DELIVERY", Level.INFO, "Message sent to the client.", (OUTCOME, DURATION, SIZE))
+WS_TASK: Final = Event("WS_TASK", Level.INFO, "A worker handled a message.", (MESSAGE_TYPE, OUTCOME, DURATION, HANDLER))
 WS_BROADCAST_FAIL: Final = Event("WS_BROADCAST_FAIL", Level.WARNING, "A broadcast failed.", (TEMPLATE, REASON, COUNT))
+WS_LAYER_DROP: Final = Event("WS_LAYER_DROP", Level.WARNING, "The channel layer lost messages.", (REASON, COUNT))
 WS_SUMMARY: Final = Event(
     "WS_SUMMARY", Level.INFO, "Totals since start.",
     (TOTAL_ACTIVE, TOTAL_CONNECTED, TOTAL_REJECTED, TOTAL_RECEIVED, TOTAL_SENT, TOTAL_ERRORS),

@@ -7,11 +7,15 @@ from typing import Final
 from otel_ws.semconv.attributes import (
     AGE,
     CLOSE_CODE,
+    COMPONENT,
     DIRECTION,
     ERROR_CATEGORY,
     ERROR_SEVERITY,
     ERROR_TYPE,
+    HANDLER,
     MESSAGE_TYPE,
+    MESSAGING_SYSTEM,
+    OPERATION,
     OUTCOME,
     PLACE,
     REASON,
@@ -155,6 +159,53 @@ BROADCAST_RECIPIENTS: Final = Metric(
     "ws.broadcast.recipients", _H, "{channel}", (TEMPLATE,), "Channels that a broadcast was for, where known.",
     (1.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1000.0, 5000.0),
 )  # fmt: skip
+FIRST_EVENT: Final = Metric(
+    "ws.sse.first_event.duration", _H, "s", (ROUTE,), "From the request to the stream's first event.", _SLOW
+)  # fmt: skip
+_LAYER: Final = (MESSAGING_SYSTEM, OPERATION, TEMPLATE)
+LAYER_SENT: Final = Metric(
+    "messaging.client.sent.messages",
+    _C,
+    "{message}",
+    (*_LAYER, ERROR_TYPE),
+    "Messages that a channel layer was given; one for a whole group is one.",
+    adopted=True,
+)
+LAYER_CONSUMED: Final = Metric(
+    "messaging.client.consumed.messages",
+    _C,
+    "{message}",
+    _LAYER,
+    "Messages of a channel layer that a handler, or whoever asked the layer, was given.",
+    adopted=True,
+)
+LAYER_DROPPED: Final = Metric(
+    "ws.layer.dropped",
+    _C,
+    "{message}",
+    (REASON,),
+    "Deliveries that a channel layer lost.",
+)
+LAYER_LAG: Final = Metric("ws.layer.lag", _H, "s", (TEMPLATE,), "From a message's sending to its handler.", _FAST)
+LAYER_GROUPS: Final = Metric(
+    "ws.layer.groups", _U, "{group}", (TEMPLATE,), "Groups with members in this process.", live=True
+)
+LAYER_MEMBERSHIPS: Final = Metric(
+    "ws.layer.memberships", _U, "{channel}", (TEMPLATE,), "Memberships of this process's open connections.", live=True
+)
+LAYER_ORPHANS: Final = Metric(
+    "ws.layer.orphans", _U, "{channel}", (TEMPLATE,), "Memberships that outlived their connection.", live=True
+)
+PROCESS_DURATION: Final = Metric(
+    "messaging.process.duration",
+    _H,
+    "s",
+    (MESSAGING_SYSTEM, OPERATION, TEMPLATE, HANDLER, ERROR_TYPE),
+    "Time in the handler of a worker's message.",
+    _FAST,
+    adopted=True,
+)
+WORKERS: Final = Metric("ws.workers", _U, "{component}", (COMPONENT,), "Workers' consumers, and handlers at work.")
 PROCESS_MEMORY: Final = Metric(
     "process.memory.usage",
     _U,

@@ -13,6 +13,9 @@ from otel_ws.semconv.attributes import (
     IDS,
     INITIATOR,
     MESSAGE_TYPE,
+    MESSAGING_SYSTEM,
+    OPERATION,
+    OPERATION_TYPE,
     OUTCOME,
     REASON,
     ROLE,
@@ -22,6 +25,7 @@ from otel_ws.semconv.attributes import (
     SENDS,
     SIZE,
     SUBPROTOCOL,
+    TEMPLATE,
     TRANSPORT,
 )
 from otel_ws.semconv.model import SpanType
@@ -51,4 +55,17 @@ DISCONNECT_SPAN: Final = SpanType(
     (*_BASE, CLOSE_CODE, INITIATOR, DURATION, ERROR_TYPE),
     "The disconnect handler; linked to connect.",
 )
-SPANS: Final = (CONNECT_SPAN, MESSAGE_SPAN, SEND_SPAN, DISCONNECT_SPAN)
+_LAYER: Final = (MESSAGING_SYSTEM, OPERATION, OPERATION_TYPE, TEMPLATE, ERROR_TYPE)
+PUBLISH_SPAN: Final = SpanType(
+    "publish {template}",
+    "PRODUCER",
+    (*_BASE, *_LAYER),
+    "Until a channel layer took a message, for a channel or a group.",
+)
+PROCESS_SPAN: Final = SpanType(
+    "process {template}",
+    "CONSUMER",
+    (*_BASE, *_LAYER, HANDLER),
+    "The handler of a channel layer's message; its own trace, linked to publish, or a child (OTEL_WS_LAYER_CONTEXT).",
+)
+SPANS: Final = (CONNECT_SPAN, MESSAGE_SPAN, SEND_SPAN, DISCONNECT_SPAN, PUBLISH_SPAN, PROCESS_SPAN)

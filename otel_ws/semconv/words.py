@@ -70,7 +70,8 @@ UNITS: Final = words(
 # --- what our own vocabulary begins with ---------------------------------------------------------------------------
 REASONS: Final = (
     "MSG_RATE", "CONN_LIMIT", "ROOM_FULL", "PAYLOAD_TOO_BIG", "JWT_EXPIRED", "JWT_INVALID", "ROLE_NOT_ALLOWED",
-    "REJECTED", "NO_ROUTE", "HANDLER_ERROR", "CLIENT_GONE", "NEVER_ACCEPTED", "CANCELLED",
+    "REJECTED", "NO_ROUTE", "HANDLER_ERROR", "CLIENT_GONE", "NEVER_ACCEPTED", "CANCELLED", "CHANNEL_FULL", "EXPIRED",
+    "BUFFER_OVERFLOW", "CONSUMER_GONE", "NO_SUBSCRIBER", "DISCONNECTED",
 )  # fmt: skip
 # Of the IANA registry of WebSocket subprotocols, and of what Channels applications speak; others are declared.
 SUBPROTOCOLS: Final = (

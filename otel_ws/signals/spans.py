@@ -53,6 +53,7 @@ class Spans:
         self.bind(provider or get_tracer_provider())
         self._connect_context = settings.connect_context
         self._message_traces = settings.message_traces
+        self._layer_context = settings.layer_context
         self.has_messages = settings.message_traces != "off"
         self._ratio = settings.message_sample_ratio
         self._random = random
@@ -64,10 +65,11 @@ class Spans:
         self.maker: SpanMaker = ApiSpans(self.tracer)
 
     # --- starting ---------------------------------------------------------------------------------------
-    def connect(self, headers: Headers, is_wanted: bool = True) -> Span:
+    def connect(self, headers: Headers, is_wanted: bool = True, start_time: int | None = None) -> Span:
         """Start the connect span; the handshake's ``traceparent`` is its parent, a link, or ignored.
 
-        Where nobody takes spans (not ``is_wanted``), only a parent's ids are handed on.
+        Where nobody takes spans (not ``is_wanted``), only a parent's ids are handed on. ``start_time``, where it is
+        not now, is in Unix nanoseconds.
         """
         remote = _handshake(headers) if headers and self._connect_context != "ignore" else None
         if not is_wanted:
@@ -79,7 +81,7 @@ class Spans:
             context = set_span_in_context(NonRecordingSpan(remote), context)
         elif remote is not None:
             links.append(Link(remote))
-        return self._start("connect", SpanKind.SERVER, context, links)
+        return self._start("connect", SpanKind.SERVER, context, links, start_time)
 
     def resting(self) -> Span | None:
         """What stands for every message of one connection that is not kept: never exported, nor what runs under it."""
@@ -110,6 +112,20 @@ class Spans:
         """Start the disconnect span, linked to connect."""
         return self._start("disconnect", SpanKind.SERVER, _rootless(), link_to(connect))
 
+    def publish(self) -> Span:
+        """Start the span of a message to a channel layer, under whatever is current."""
+        return self._start("publish", SpanKind.PRODUCER, otel_context.get_current(), [])
+
+    def process(self, sender: SpanContext | None) -> Span | None:
+        """Start the span of a channel layer's message, linked to its sender's or under it; ``None`` where off."""
+        if self._message_traces == "off":
+            return None
+        if not self._kept():
+            return _unsampled(None)
+        if sender is not None and self._layer_context == "parent":
+            return self._start("process", SpanKind.CONSUMER, set_span_in_context(NonRecordingSpan(sender)), [])
+        return self._start("process", SpanKind.CONSUMER, _rootless(), [] if sender is None else [Link(sender)])
+
     def sent(
         self,
         name: str,
@@ -126,8 +142,10 @@ class Spans:
         """Name, describe and end a span. An error is a status and ``error.type``, never a text."""
         self.maker.finish(span, name, by_key(attributes), error_type is not None)
 
-    def _start(self, name: str, kind: SpanKind, context: Context, links: list[Link]) -> Span:
-        return self.maker.start(name, kind, context, links)
+    def _start(
+        self, name: str, kind: SpanKind, context: Context, links: list[Link], start_time: int | None = None
+    ) -> Span:
+        return self.maker.start(name, kind, context, links, start_time)
 
     def _kept(self) -> bool:
         return self._ratio >= 1.0 or self._random() < self._ratio

@@ -18,7 +18,7 @@ from otel_ws.foreign import Foreign
 from otel_ws.semconv import CLOSE_CODE, MESSAGE_TYPE, METRICS, OTHER, ROUTE, SCOPE_NAME, TEMPLATE, Attribute
 
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
-_OWN_WORDS: Final = ("connect", "disconnect", "send")
+_OWN_WORDS: Final = ("connect", "disconnect", "send", "publish", "process")
 _OWN_METRICS: Final = {metric.name: dict(zip(metric.label_names, metric.labels, strict=True)) for metric in METRICS}
 
 

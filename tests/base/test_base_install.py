@@ -263,7 +263,7 @@ def test_a_plain_asgi_application_needs_no_more_than_the_middleware() -> None:
 async def http(scope, receive, send):
     return (scope, receive, send)
 
-scope, receive, send = {"type": "http"}, object(), object()
+scope, receive, send = {"type": "lifespan"}, object(), object()
 passed = asyncio.run(otel_ws.WebSocketMiddleware(http)(scope, receive, send))
 print(json.dumps([one is other for one, other in zip(passed, (scope, receive, send))]))
 """

@@ -749,8 +749,8 @@ class TestOtherWork:
 
         assert 0 == telemetry.value("ws.messages")
 
-    async def test_consumer_of_a_worker_is_left_alone(self, telemetry: Telemetry, server: Any) -> None:
-        """A consumer that serves a channel instead of a WebSocket is no connection."""
+    async def test_consumer_of_a_worker_is_no_connection(self, telemetry: Telemetry, server: Any) -> None:
+        """A consumer that a worker runs tells its tasks, and no connection."""
 
         class Worker(AsyncConsumer):
             async def chat_message(self, message: Any) -> None:
@@ -758,7 +758,7 @@ class TestOtherWork:
 
         await server(Worker.as_asgi(), {"type": "chat.message"}, type="channel", channel="jobs").run()
 
-        assert [] == telemetry.events()
+        assert (["WS_TASK"], 0) == ([one.name for one in telemetry.events()], telemetry.value("ws.connections"))
 
     async def test_sync_consumer_may_use_the_layer(self, telemetry: Telemetry, server: Any) -> None:
         """A sync handler that calls async code through asgiref works, and is one message."""

@@ -1,0 +1,361 @@
+"""Door: channel layers. The methods of each layer are wrapped on the instance, and hand on what they are given.
+
+It counts what was sent, what arrived and what was lost, and lets a carrier travel beside a message. What a known layer
+loses in silence is found by its ``Losses``; of a layer that nobody knows it tells what the layer's methods say.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any, Final
+
+from channels.exceptions import ChannelFull
+
+from otel_ws import recorder, semconv
+from otel_ws.channels import losses
+from otel_ws.channels.carrier import Carried, Carrier, carried
+from otel_ws.channels.publishing import Publishing, publishing
+from otel_ws.connection import Connection
+from otel_ws.faults import fault
+from otel_ws.recorder import Recorder
+from otel_ws.semconv import OTHER
+from otel_ws.signals import spans as span_tools
+from otel_ws.types import Labels
+
+# So many channels are remembered whose consumer is gone: what still arrives for them is lost.
+GONE_LIMIT: Final = 4096
+_ABSENT: Final = object()
+_VERBS: Final = ("send", "receive", "new_channel", "group_send", "group_add", "group_discard")
+
+# A consumer that is about to ask its layer for a channel.
+arriving: ContextVar[Inbox | None] = ContextVar("otel_ws_arriving", default=None)
+_observed: Final[weakref.WeakValueDictionary[int, Observed]] = weakref.WeakValueDictionary()
+
+
+def observed_backends(original: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+    """``ChannelLayerManager.__getitem__`` that hands out the same layers, observed."""
+
+    @functools.wraps(original)
+    def backend(self: Any, key: str) -> Any:
+        layer = original(self, key)
+        try:
+            observe(layer)
+        except Exception as exc:
+            fault("layer", exc)
+        return layer
+
+    return backend
+
+
+def observe(layer: Any) -> None:
+    """Wrap the layer's methods on the instance, once."""
+    active = recorder.active()
+    if active is None:
+        return
+    if semconv.LAYER_GROUPS not in active.sources:
+        for metric in (semconv.LAYER_GROUPS, semconv.LAYER_MEMBERSHIPS, semconv.LAYER_ORPHANS):
+            active.sources[metric] = functools.partial(_members, active, metric)
+    if type(getattr(vars(layer).get("send"), "__self__", None)) is not Observed:
+        observed = Observed(layer)
+        _observed[id(observed)] = observed
+
+
+def unobserve() -> None:
+    """Give every layer its own methods back; one that somebody wrapped after us keeps their wrapper."""
+    for observed in list(_observed.values()):
+        observed.leave()
+    _observed.clear()
+
+
+class Inbox:
+    """One consumer's channel: what it was handed and has not handled, and the groups that it is a member of."""
+
+    __slots__ = ("carrier", "channel", "groups", "layer", "message")
+
+    def __init__(self) -> None:
+        self.channel: str | None = None
+        self.layer: Observed | None = None
+        self.message: object = None
+        self.carrier: Carrier | None = None
+        self.groups: tuple[str, ...] = ()
+
+    def taken(self, connection: Connection) -> Carrier | None:
+        """The message goes to its handler now; returns what came with it."""
+        carrier = self.carrier
+        self.message = None
+        active = connection.recorder
+        deliveries = active.deliveries
+        if carrier is None:
+            deliveries.of(OTHER).consumed(connection.cells)
+            return None
+        self.carrier = None
+        delivery = deliveries.by_template.get(carrier.template) or deliveries.of(carrier.template)
+        seconds = delivery.handled(connection.cells, active.now_ns() * 1e-9 - carrier.sent_at)
+        if active.by_api:
+            active.by_api_observe(semconv.LAYER_LAG, (delivery.template,), seconds)
+        return carrier
+
+    def leave(self) -> None:
+        """The consumer is gone, and with it whoever would have asked for what is left."""
+        if self.layer is not None:
+            self.layer.left(self)
+
+
+class Observed:
+    """One channel layer, and what stands in for its methods."""
+
+    def __init__(self, layer: Any) -> None:
+        own = vars(layer)
+        self.layer: Any = layer
+        self.inboxes: dict[str, Inbox] = {}
+        # Channels whose consumer is gone, with the groups that they were left in.
+        self.gone: dict[str, tuple[str, ...]] = {}
+        self.losses: losses.Losses | None = None
+        self._before: dict[str, Any] = {}
+        self._methods: dict[str, Any] = {}
+        for name in _VERBS:
+            method = getattr(layer, name, None)
+            if method is not None:
+                self._methods[name] = method
+                self._before[name] = own.get(name, _ABSENT)
+        self._send: Any = self._methods.get("send")
+        self._receive: Any = self._methods.get("receive")
+        try:
+            self.losses = losses.of(layer, self)
+        except Exception as exc:
+            fault("layer.losses", exc)
+        self._watching = self.losses if self.losses is not None and self.losses.watches else None
+        for name in self._methods:
+            setattr(layer, name, getattr(self, name))
+
+    def leave(self) -> None:
+        """Give the layer its methods back."""
+        own = vars(self.layer)
+        for name, before in self._before.items():
+            if getattr(own.get(name), "__self__", None) is not self:
+                continue
+            if before is _ABSENT:
+                del own[name]
+            else:
+                own[name] = before
+        if self.losses is not None:
+            self.losses.leave()
+
+    def lost(self, reason: str, deliveries: int = 1) -> None:
+        """The layer lost so many deliveries."""
+        try:
+            active = recorder.active()
+            if active is not None and deliveries:
+                active.layer_dropped(reason, deliveries)
+        except Exception as exc:
+            # Called from within the layer's own queues.
+            fault("layer.losses", exc)
+
+    def being_published(self) -> Publishing | None:
+        """What this layer is taking here, if it is."""
+        about = publishing.get()
+        return about if about is not None and about.layer is self and not about.is_over else None
+
+    def text_to_carry(self) -> str | None:
+        """What travels with the message that the layer serialises here, if anything does."""
+        about = self.being_published()
+        return None if about is None or about.is_silent else about.carrier.text()
+
+    # --- in the place of the layer's methods --------------------------------------------------------------------
+    async def send(self, *args: Any, **kwargs: Any) -> Any:
+        """The layer's ``send``, or one delivery of its ``group_send``."""
+        about = publishing.get()
+        if about is None or about.layer is not self:
+            return await self._publish("send", self._send, args, kwargs, "channel")
+        if about.is_over or about.operation == "send":
+            return await self._send_again(about, args, kwargs)
+        about.attempted += 1
+        try:
+            result = await self._send(*args, **kwargs)
+        except ChannelFull:
+            about.found_full()
+            raise
+        if self.gone and self._is_unread(args, kwargs):
+            about.found_unread()
+        return result
+
+    async def _send_again(self, about: Publishing, args: Any, kwargs: Any) -> Any:
+        """A layer's ``send`` that calls itself, or a delivery after its ``group_send`` was cancelled."""
+        if about.operation == "send" and not about.is_over:
+            return await self._send(*args, **kwargs)
+        if _second(args, kwargs) is not about.message:
+            return await self._publish("send", self._send, args, kwargs, "channel")
+        about.active.observe(semconv.BROADCAST_RECIPIENTS, (about.delivery.template,), 1)
+        try:
+            result = await self._send(*args, **kwargs)
+        except ChannelFull:
+            about.found_full()
+            raise
+        if self._is_unread(args, kwargs):
+            about.found_unread()
+        return result
+
+    async def group_send(self, *args: Any, **kwargs: Any) -> Any:
+        """The layer's ``group_send``."""
+        return await self._publish("group_send", self._methods["group_send"], args, kwargs, "group")
+
+    async def _publish(self, operation: str, original: Any, args: Any, kwargs: Any, first: str) -> Any:
+        active = recorder.active()
+        about: Publishing | None = None
+        token: Any = None
+        attached: Any = None
+        try:
+            message = _second(args, kwargs)
+            if active is not None and isinstance(message, dict):
+                about = Publishing(active, self, operation, args[0] if args else kwargs.get(first), message)
+                if self.losses is not None and self.losses.copies:
+                    # The layer copies the message in memory, so the carrier rides on it.
+                    about.message = message = carried(message, about.carrier)
+                    if len(args) > 1:
+                        args = (args[0], message, *args[2:])
+                    else:
+                        kwargs = {**kwargs, "message": message}
+                token = publishing.set(about)
+                if about.span is not None:
+                    attached = span_tools.attach(about.span)
+        except Exception as exc:
+            fault("layer.send", exc)
+        if about is None or token is None:
+            return await original(*args, **kwargs)
+        try:
+            result = await original(*args, **kwargs)
+        except BaseException as exc:
+            self._published(about, token, attached, exc, args, kwargs)
+            raise
+        self._published(about, token, attached, None, args, kwargs)
+        return result
+
+    def _published(self, about: Publishing, token: Any, attached: Any, exc: Any, args: Any, kwargs: Any) -> None:
+        try:
+            if attached is not None:
+                span_tools.detach(attached)
+            publishing.reset(token)
+        except ValueError:
+            # Closed from another context, which is not ours.
+            pass
+        try:
+            if about.operation == "send" and exc is None and self._is_unread(args, kwargs):
+                about.unread = 1
+            about.ended(exc)
+        except Exception as failure:
+            fault("layer.send", failure)
+
+    def _is_unread(self, args: Any, kwargs: Any) -> bool:
+        """Whether what a layer in memory took just now is for a consumer that is gone."""
+        if not self.gone or self.losses is None or not self.losses.copies:
+            return False
+        return (args[0] if args else kwargs.get("channel")) in self.gone
+
+    async def receive(self, *args: Any, **kwargs: Any) -> Any:
+        """The layer's ``receive``."""
+        channel: Any = args[0] if args else kwargs.get("channel")
+        watching = self._watching
+        if watching is None:
+            message = await self._receive(*args, **kwargs)
+        else:
+            watched = _safe(watching.receiving, channel)
+            try:
+                message = await self._receive(*args, **kwargs)
+            except BaseException:
+                _safe(watching.interrupted, channel, watched)
+                raise
+            _safe(watching.received, channel)
+        inbox = self.inboxes.get(channel) if type(channel) is str else None
+        if inbox is None:
+            self._consumed(message)
+            return message
+        if type(message) is Carried:
+            # Layers may hand one message to several consumers; each gets a plain dict of its own.
+            inbox.carrier = message.carrier
+            message = dict(message)
+        inbox.message = message
+        return message
+
+    def _consumed(self, message: Any) -> None:
+        """Somebody asked the layer who is no consumer: a worker, a test, a view that waits for an answer."""
+        try:
+            active = recorder.active()
+            if active is not None:
+                template = message.carrier.template if type(message) is Carried else OTHER
+                active.deliveries.of(template).consumed(active.ledger.local.cells)
+        except Exception as exc:
+            fault("layer.receive", exc)
+
+    async def new_channel(self, *args: Any, **kwargs: Any) -> Any:
+        """The layer's ``new_channel``; the first that a consumer asks for is its own."""
+        inbox = arriving.get()
+        channel = await self._methods["new_channel"](*args, **kwargs)
+        if inbox is not None and inbox.channel is None and type(channel) is str:
+            inbox.channel = channel
+            inbox.layer = self
+            self.inboxes[channel] = inbox
+        return channel
+
+    async def group_add(self, *args: Any, **kwargs: Any) -> Any:
+        """The layer's ``group_add``."""
+        result = await self._methods["group_add"](*args, **kwargs)
+        group, channel = args if len(args) == 2 else (kwargs.get("group"), kwargs.get("channel"))
+        inbox = self.inboxes.get(channel) if type(channel) is str else None
+        if inbox is not None and type(group) is str and group not in inbox.groups:
+            inbox.groups = (*inbox.groups, group)
+        return result
+
+    async def group_discard(self, *args: Any, **kwargs: Any) -> Any:
+        """The layer's ``group_discard``."""
+        result = await self._methods["group_discard"](*args, **kwargs)
+        group, channel = args if len(args) == 2 else (kwargs.get("group"), kwargs.get("channel"))
+        if type(channel) is str and (inbox := self.inboxes.get(channel)) is not None:
+            inbox.groups = tuple(one for one in inbox.groups if one != group)
+        elif type(channel) is str and channel in self.gone:
+            self.gone[channel] = tuple(one for one in self.gone[channel] if one != group)
+        return result
+
+    # --- the end of a consumer --------------------------------------------------------------------------------------
+    def left(self, inbox: Inbox) -> None:
+        """A consumer is gone: what it was handed and did not handle is lost, and what waits for it."""
+        channel = inbox.channel or ""
+        self.inboxes.pop(channel, None)
+        unread = int(inbox.message is not None)
+        inbox.message = inbox.carrier = None
+        if self.losses is not None:
+            unread += self.losses.waiting(channel)
+        self.gone[channel] = inbox.groups
+        if len(self.gone) > GONE_LIMIT:
+            del self.gone[next(iter(self.gone))]
+        self.lost("CONSUMER_GONE", unread)
+
+
+def _safe(told: Callable[..., Any], *about: Any) -> Any:
+    try:
+        return told(*about)
+    except Exception as exc:
+        fault("layer.losses", exc)
+        return None
+
+
+def _second(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return args[1] if len(args) > 1 else kwargs.get("message")
+
+
+def _members(active: Recorder, metric: semconv.Metric) -> Iterator[tuple[Labels, float]]:
+    """The groups, memberships and orphans of every layer, by template."""
+    found: Counter[str] = Counter()
+    for observed in list(_observed.values()):
+        if metric is semconv.LAYER_ORPHANS:
+            groups = [group for left in list(observed.gone.values()) for group in left]
+        else:
+            groups = [group for inbox in list(observed.inboxes.values()) for group in inbox.groups]
+        if metric is semconv.LAYER_GROUPS:
+            groups = list(set(groups))
+        found.update(active.deliveries.of_name(group).template for group in groups)
+    for template, count in found.items():
+        yield (template,), float(count)

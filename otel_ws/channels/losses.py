@@ -1,0 +1,366 @@
+"""What three known channel layers lose in silence, found where they lose it, and where a carrier can ride on them.
+
+Private touches: the queues and the serialiser of a layer of Channels or channels_redis, each on the instance, because
+neither says what it drops. A layer that looks otherwise is left alone (``ShapeError``): its losses are not counted,
+and nothing travels with its messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import math
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from channels.layers import InMemoryChannelLayer
+
+from otel_ws.channels.carrier import carried, form_of, read
+from otel_ws.faults import fault
+
+if TYPE_CHECKING:
+    from otel_ws.channels.layer import Observed
+    from otel_ws.channels.publishing import Publishing
+
+_ABSENT: Final = object()
+
+
+class ShapeError(Exception):
+    """A layer does not look as expected in the installed version."""
+
+
+def of(layer: Any, observed: Observed) -> Losses | None:
+    """What finds the layer's losses, at work from now on; ``None`` for a layer that nobody knows."""
+    if isinstance(layer, InMemoryChannelLayer):
+        return InMemory(layer, observed)
+    core = sys.modules.get("channels_redis.core")
+    if core is not None and isinstance(layer, core.RedisChannelLayer):
+        return RedisCore(layer, observed)
+    pubsub = sys.modules.get("channels_redis.pubsub")
+    if pubsub is not None and isinstance(layer, pubsub.RedisPubSubChannelLayer):
+        return RedisPubSub(layer, observed)
+    return None
+
+
+class Losses:
+    """One layer's losses; what it finds, it tells ``observed``."""
+
+    # Whether the layer copies a message in memory, so that a carrier may ride on it.
+    copies = False
+    # Whether it has to know of every message that somebody asks for.
+    watches = False
+
+    def __init__(self, layer: Any, observed: Observed) -> None:
+        self.layer = layer
+        self.observed = observed
+        self._replaced: list[tuple[Any, str, Any, Any]] = []
+
+    def replace(self, owner: Any, name: str, stand_in: Any) -> None:
+        """Put something in the place of an attribute, on the instance, until ``leave``."""
+        self._replaced.append((owner, name, vars(owner).get(name, _ABSENT), stand_in))
+        setattr(owner, name, stand_in)
+
+    def leave(self) -> None:
+        """Put everything back that nobody else has replaced since."""
+        for owner, name, before, stand_in in reversed(self._replaced):
+            if vars(owner).get(name) is stand_in:
+                if before is _ABSENT:
+                    delattr(owner, name)
+                else:
+                    setattr(owner, name, before)
+        self._replaced.clear()
+
+    def publishing(self, about: Publishing) -> None:
+        """The layer is about to take a message."""
+
+    def receiving(self, channel: Any) -> Any:
+        """Somebody is about to ask for a channel's message; what is returned is handed to ``interrupted``."""
+        return None
+
+    def received(self, channel: Any) -> None:
+        """They were given one."""
+
+    def interrupted(self, channel: Any, watched: Any) -> None:
+        """They were cancelled, or the layer raised."""
+
+    def waiting(self, channel: str) -> int:
+        """How many messages wait for a consumer that is gone, and will not be counted elsewhere."""
+        return 0
+
+    def carry(self, serializer: Any) -> None:
+        """Let carriers ride in the serialiser's bytes, if its own decoder does not see them."""
+        as_bytes, from_bytes = serializer.as_bytes, serializer.from_bytes
+        form = form_of(as_bytes, from_bytes)
+        if form is None:
+            return
+        enclose, disclose = form
+
+        def encode(message: Any, *args: Any, **kwargs: Any) -> Any:
+            body = as_bytes(message, *args, **kwargs)
+            try:
+                text = self.observed.text_to_carry()
+                return body if text is None else enclose(body, text) or body
+            except Exception as exc:
+                fault("carrier", exc)
+                return body
+
+        def decode(body: Any, *args: Any, **kwargs: Any) -> Any:
+            message = from_bytes(body, *args, **kwargs)
+            try:
+                carrier = read(disclose(bytes(body)))
+                if carrier is not None and type(message) is dict:
+                    return carried(message, carrier)
+            except Exception as exc:
+                fault("carrier", exc)
+            return message
+
+        self.replace(serializer, "as_bytes", encode)
+        self.replace(serializer, "from_bytes", decode)
+
+
+class InMemory(Losses):
+    """``channels.layers.InMemoryChannelLayer``: messages expire when somebody else receives or publishes."""
+
+    copies = True
+
+    def __init__(self, layer: Any, observed: Observed) -> None:
+        super().__init__(layer, observed)
+        if not isinstance(layer.channels, dict) or not callable(layer._clean_expired):
+            raise ShapeError
+        # Nothing can have expired before; a look at every queue costs as much as the cleaning itself.
+        self._due = math.inf
+        clean, now = layer._clean_expired, time.time
+
+        def cleaned() -> None:
+            # Called for every message that is asked for.
+            if now() < self._due:
+                clean()
+            else:
+                self._clean(clean)
+
+        self.replace(layer, "_clean_expired", cleaned)
+
+    def publishing(self, about: Publishing) -> None:
+        """It sends to each channel by itself; a layer with nothing in it gets its first message."""
+        if about.operation == "group_send":
+            about.is_counted = True
+        if self._due == math.inf:
+            self._due = time.time() + self.layer.expiry
+
+    def waiting(self, channel: str) -> int:
+        """What is in the queue."""
+        queue = self.layer.channels.get(channel)
+        return 0 if queue is None else int(queue.qsize())
+
+    def _clean(self, original: Callable[[], None]) -> None:
+        before = self._readable()
+        original()
+        self.observed.lost("EXPIRED", before - self._readable())
+        try:
+            heads = [queue._queue[0][0] for queue in self.layer.channels.values() if not queue.empty()]
+        except Exception as exc:
+            heads = []
+            fault("layer.losses", exc)
+        # Something may be on its way into a queue, so an empty layer is looked at again after another expiry.
+        self._due = min(heads, default=time.time() + self.layer.expiry)
+
+    def _readable(self) -> int:
+        gone = self.observed.gone
+        return sum(queue.qsize() for channel, queue in self.layer.channels.items() if channel not in gone)
+
+
+class RedisCore(Losses):
+    """``channels_redis.core.RedisChannelLayer``: a key in Redis for each process, then a queue for each channel."""
+
+    watches = True
+
+    def __init__(self, layer: Any, observed: Observed) -> None:
+        super().__init__(layer, observed)
+        buffer = layer.receive_buffer
+        factory: Any = getattr(buffer, "default_factory", None)
+        kind: Any = getattr(factory, "func", None)
+        mapped = layer._map_channel_keys_to_connection
+        if type(buffer) is not defaultdict or not isinstance(kind, type) or not issubclass(kind, asyncio.Queue):
+            raise ShapeError
+        self.held: set[str] = set()
+        self._buffers = _Buffers(self, _counting(factory.func), factory.args, buffer)
+        layer.receive_buffer = self._buffers
+        self._plain = buffer
+        self.replace(layer, "_map_channel_keys_to_connection", functools.partial(self._mapped, mapped))
+        self.replace(layer, "connection", functools.partial(self._connection, layer.connection))
+        self.carry(layer._serializer)
+
+    def leave(self) -> None:
+        """The layer's own buffer comes back, with the queues that consumers wait at."""
+        super().leave()
+        if self.layer.receive_buffer is self._buffers:
+            self._plain.clear()
+            self._plain.update(self._buffers)
+            self.layer.receive_buffer = self._plain
+
+    def received(self, channel: Any) -> None:
+        """What was taken from the queue arrived."""
+        self.held.discard(channel)
+
+    def waiting(self, channel: str) -> int:
+        """What another consumer put into the channel's queue since its own was cancelled."""
+        queue = self._buffers.get(channel)
+        return 0 if queue is None else int(queue.qsize())
+
+    def interrupted(self, channel: Any, watched: Any) -> None:
+        """What was taken from the queue did not arrive."""
+        if channel in self.held:
+            self.held.discard(channel)
+            self.observed.lost("CONSUMER_GONE")
+
+    def _mapped(self, original: Callable[..., Any], channel_names: Any, message: Any) -> Any:
+        result = original(channel_names, message)
+        about = self.observed.being_published()
+        if about is not None:
+            about.is_counted = True
+            about.attempted = len(channel_names)
+            by_key: dict[str, int] = {}
+            for channel in channel_names:
+                key = self.layer.prefix + (self.layer.non_local_name(channel) if "!" in channel else channel)
+                by_key[key] = by_key.get(key, 0) + 1
+            about.by_key = by_key
+        return result
+
+    def _connection(self, original: Callable[[int], Any], index: int) -> Any:
+        found = original(index)
+        about = self.observed.being_published()
+        return found if about is None or not about.by_key else _Shard(found, about)
+
+
+_COUNTED: Final = "over_capacity = over_capacity + 1"
+_RETURNED: Final = "return over_capacity"
+
+
+class _Shard:
+    """A connection while a group's message goes out: the layer's script says which keys were full, not how many."""
+
+    def __init__(self, connection: Any, about: Publishing) -> None:
+        self._connection = connection
+        self._about = about
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    async def eval(self, script: Any, numkeys: Any, *args: Any) -> Any:
+        if type(script) is not str or script.count(_COUNTED) != 1 or script.count(_RETURNED) != 1:
+            full = await self._connection.eval(script, numkeys, *args)
+            if type(full) is int:
+                # At least so many: each key stands for one channel or more.
+                self._about.full += full
+            return full
+        told = script.replace(_COUNTED, f"{_COUNTED} full[#full + 1] = i").replace(_RETURNED, "return full")
+        keys = await self._connection.eval(f"local full = {{}}\n{told}", numkeys, *args)
+        try:
+            self._about.full += sum(self._about.by_key.get(args[int(place) - 1], 1) for place in keys)
+        except Exception as exc:
+            fault("layer.losses", exc)
+        return len(keys)
+
+
+class _Buffers(defaultdict[str, Any]):
+    """The layer's queues by channel; what is in one when it goes is lost."""
+
+    def __init__(self, losses: RedisCore, kind: type, arguments: tuple[Any, ...], before: dict[str, Any]) -> None:
+        super().__init__(None, before)
+        self._losses = losses
+        self._kind = kind
+        self._arguments = arguments
+
+    def __missing__(self, channel: str) -> Any:
+        queue = self._kind(*self._arguments)
+        queue.watched_by = (self._losses, channel)
+        self[channel] = queue
+        return queue
+
+    def __delitem__(self, channel: str) -> None:
+        queue = self.get(channel)
+        super().__delitem__(channel)
+        if queue is not None and channel not in self._losses.observed.gone:
+            self._losses.observed.lost("CONSUMER_GONE", queue.qsize())
+
+
+@functools.lru_cache(8)
+def _counting(kind: Any) -> Any:
+    class CountingQueue(kind):  # type: ignore[misc]
+        """The layer's own queue, which tells what it drops."""
+
+        def put_nowait(self, item: Any) -> Any:
+            losses, channel = self.watched_by
+            was_held = channel in losses.held
+            if channel in losses.observed.gone:
+                losses.observed.lost("CONSUMER_GONE")
+            elif self.full():
+                losses.observed.lost("BUFFER_OVERFLOW")
+            result = super().put_nowait(item)
+            if not was_held:
+                losses.held.discard(channel)
+            return result
+
+        def _get(self) -> Any:
+            losses, channel = self.watched_by
+            losses.held.add(channel)
+            return super()._get()
+
+    return CountingQueue
+
+
+class RedisPubSub(Losses):
+    """``channels_redis.pubsub.RedisPubSubChannelLayer``: what Redis delivers to nobody, and what a consumer leaves."""
+
+    watches = True
+
+    def __init__(self, layer: Any, observed: Observed) -> None:
+        super().__init__(layer, observed)
+        if not callable(layer._get_layer):
+            raise ShapeError
+        self.carry(layer._serializer)
+
+    def publishing(self, about: Publishing) -> None:
+        """Each event loop has connections of its own, made when they are first needed."""
+        for shard in self.layer._get_layer()._shards:
+            if not isinstance(vars(shard).get("_ensure_redis"), _Ensured):
+                shard._ensure_redis = _Ensured(self, shard)
+
+    def receiving(self, channel: Any) -> Any:
+        """The channel's queue, which goes when its receiver does."""
+        return self.layer._get_layer().channels.get(channel)
+
+    def waiting(self, channel: str) -> int:
+        """What is in the queue of a consumer that did not ask when it went; the layer keeps that for ever."""
+        queue = self.layer._get_layer().channels.get(channel)
+        return 0 if queue is None else int(queue.qsize())
+
+    def interrupted(self, channel: Any, watched: Any) -> None:
+        """The layer forgot the queue."""
+        if watched is not None and channel not in self.layer._get_layer().channels:
+            self.observed.lost("CONSUMER_GONE", watched.qsize())
+
+
+class _Ensured:
+    """A shard's ``_ensure_redis``: its connection's ``publish`` tells how many subscribers there were."""
+
+    def __init__(self, losses: RedisPubSub, shard: Any) -> None:
+        self._losses = losses
+        self._shard = shard
+        self._original = shard._ensure_redis
+
+    def __call__(self) -> None:
+        self._original()
+        redis = self._shard._redis
+        if "publish" not in vars(redis):
+            redis.publish = functools.partial(self._publish, redis.publish)
+
+    async def _publish(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        subscribers = await original(*args, **kwargs)
+        about = self._losses.observed.being_published()
+        if about is not None and subscribers == 0:
+            about.is_counted = True
+        return subscribers

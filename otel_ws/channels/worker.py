@@ -1,0 +1,96 @@
+"""Door: workers (``manage.py runworker``, scopes of the type ``channel``). The consumer's ``dispatch`` is wrapped.
+
+A worker keeps one consumer for each channel, as long as it runs: so each message is told by itself, and never the
+whole. One wrapper serves sync and async consumers: Channels awaits ``dispatch`` for both.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from channels.exceptions import StopConsumer
+
+from otel_ws import pulse, recorder
+from otel_ws.channels.carrier import carrier_of
+from otel_ws.faults import fault
+from otel_ws.tasks import Task, Worker
+from otel_ws.types import Message, Scope
+
+_ABSENT: Final = object()
+
+
+def at_work(consumer: Any, scope: Scope) -> Work | None:
+    """What stands in for a consumer's ``dispatch`` while it runs; ``None`` where nothing is told, or it is already."""
+    active = recorder.active()
+    if active is None:
+        return None
+    try:
+        if type(getattr(vars(consumer).get("dispatch"), "__self__", None)) is Work:
+            return None
+        if not active.is_fast:
+            active.speed_up(active)
+        active.consumer_met(type(consumer))
+        return Work(consumer, Worker(active, scope.get("channel")))
+    except Exception as exc:
+        fault("worker", exc)
+        return None
+
+
+class Work:
+    """One consumer of a worker while it runs, and what stands in for its ``dispatch``."""
+
+    __slots__ = ("_before", "_consumer", "_dispatch", "_worker")
+
+    def __init__(self, consumer: Any, worker: Worker) -> None:
+        self._consumer = consumer
+        self._worker = worker
+        self._before = vars(consumer).get("dispatch", _ABSENT)
+        self._dispatch = consumer.dispatch
+        consumer.dispatch = self.dispatch
+
+    def __enter__(self) -> None:
+        """It runs from when it was made."""
+
+    def __exit__(self, kind: object, raised: object, traceback: object) -> None:
+        """Give the consumer its own method back."""
+        own = vars(self._consumer)
+        if self._before is _ABSENT:
+            own.pop("dispatch", None)
+        else:
+            own["dispatch"] = self._before
+        try:
+            self._worker.ended()
+        except Exception as exc:
+            fault("worker", exc)
+
+    async def dispatch(self, message: Message) -> Any:
+        """The consumer's ``dispatch``, as one task."""
+        task: Task | None = None
+        try:
+            pulse.beat()
+            kind = message["type"]
+            name = str(kind).replace(".", "_")
+            carrier = carrier_of(message)
+            if carrier is not None:
+                # The handler's message is a plain dict.
+                message = dict(message)
+            handler = name if hasattr(self._consumer, name) else None
+            task = Task(self._worker, kind, handler, None if carrier is None else carrier.context)
+        except Exception as exc:
+            fault("worker", exc)
+        try:
+            result = await self._dispatch(message)
+        except BaseException as exc:
+            if task is not None:
+                _ended(task, None if isinstance(exc, StopConsumer) else exc)
+            raise
+        if task is not None:
+            _ended(task, None)
+        return result
+
+
+def _ended(task: Task, exc: BaseException | None) -> None:
+    try:
+        task.end(exc)
+    except Exception as failure:
+        fault("worker", failure)

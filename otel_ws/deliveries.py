@@ -1,0 +1,114 @@
+"""The offsets of one template's series of the channel layer, looked up once, and which template a name belongs to.
+
+A group or channel is known to readers by a template that the application declared, and by no name of its own. It
+refuses to know channel layers, and when anything happens.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from typing import Final
+
+from otel_ws.ledger import Ledger
+from otel_ws.policy import Policy
+from otel_ws.semconv import LAYER_CONSUMED, LAYER_LAG, LAYER_SENT, MESSAGING_SYSTEM, OTHER
+from otel_ws.tally import Cells
+
+# So many names are remembered with their template; after that they are looked at anew.
+NAMES_LIMIT: Final = 4096
+SYSTEM: Final = MESSAGING_SYSTEM.choices[0]
+_PLACE: Final = re.compile(r"\{[^{}]*\}")
+_TIMES: Final = LAYER_LAG.bounds
+_SUM: Final = len(_TIMES) + 1
+# Most values are in the first bucket; one comparison is cheaper than a search.
+_SHORT: Final = _TIMES[0]
+
+
+class Delivery:
+    """The busy series of one template."""
+
+    __slots__ = ("_consumed", "_lag", "_ledger", "_sent", "template")
+
+    def __init__(self, ledger: Ledger, template: str) -> None:
+        self.template = template
+        self._ledger = ledger
+        self._sent: dict[tuple[str, str], int] = {}
+        self._consumed: int = ledger.series(LAYER_CONSUMED, (SYSTEM, "receive", template))
+        self._lag: int = ledger.series(LAYER_LAG, (template,))
+
+    def sent(self, cells: Cells, operation: str, error_type: str) -> None:
+        """The layer took a message, or raised."""
+        offset = self._sent.get((operation, error_type))
+        if offset is None:
+            offset = self._ledger.series(LAYER_SENT, (SYSTEM, operation, self.template, error_type))
+            self._sent[operation, error_type] = offset
+        cells[offset] += 1.0
+
+    def consumed(self, cells: Cells) -> None:
+        """A message was handed to whoever asked for it."""
+        cells[self._consumed] += 1.0
+
+    def handled(self, cells: Cells, seconds: float) -> float:
+        """A message that was sent so long ago was handed to its handler; returns what was counted.
+
+        Clocks of two hosts differ: a message from the future came at once.
+        """
+        cells[self._consumed] += 1.0
+        lag = self._lag
+        if seconds <= _SHORT:
+            if seconds < 0.0:
+                seconds = 0.0
+            cells[lag] += 1.0
+        else:
+            cells[lag + bisect_left(_TIMES, seconds)] += 1.0
+        cells[lag + _SUM] += seconds
+        return seconds
+
+
+class Deliveries:
+    """The series of every template, and the template of every name."""
+
+    def __init__(self, ledger: Ledger, policy: Policy) -> None:
+        self._ledger = ledger
+        self._templates = policy.templates
+        self.by_template: dict[str, Delivery] = {}
+        self._by_name: dict[str, Delivery] = {}
+        self._patterns: list[tuple[re.Pattern[str], str]] = []
+        self._known = 0
+
+    def of(self, template: str) -> Delivery:
+        """The series of a template; of an undeclared one, those of ``_OTHER``."""
+        found = self.by_template.get(template)
+        if found is None:
+            if template != OTHER and template not in self._templates:
+                return self.of(OTHER)
+            found = self.by_template[template] = Delivery(self._ledger, template)
+        return found
+
+    def of_name(self, name: object) -> Delivery:
+        """The series of the template that a group's or channel's name was made from."""
+        if len(self._templates) != self._known:
+            self._learn()
+        if type(name) is not str:
+            return self.of(OTHER)
+        found = self._by_name.get(name)
+        if found is None:
+            found = self.of(next((template for pattern, template in self._patterns if pattern.fullmatch(name)), OTHER))
+            if len(self._by_name) >= NAMES_LIMIT:
+                self._by_name.clear()
+            self._by_name[name] = found
+        return found
+
+    def _learn(self) -> None:
+        templates = [str(one) for one in tuple(self._templates)]
+        self._known = len(templates)
+        # The one that says most of the name itself comes first: `match_{id}_staff` before `match_{id}`.
+        templates.sort(key=lambda one: (-len(_PLACE.sub("", one)), one))
+        self._patterns = [(_pattern(one), one) for one in templates]
+        self._by_name.clear()
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    literal = _PLACE.split(template)
+    return re.compile(".+?".join(re.escape(part) for part in literal))

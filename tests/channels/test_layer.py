@@ -1,0 +1,615 @@
+"""Channel layers: nothing about them changes, and what is sent, handled and lost adds up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+pytest.importorskip("channels")
+
+from asgiref.sync import async_to_sync
+from channels.exceptions import ChannelFull
+from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
+from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
+from channels.routing import URLRouter
+from django.urls import path
+from opentelemetry.trace import SpanKind
+
+import otel_ws
+from otel_ws import faults, recorder, semconv, testing
+from otel_ws.channels import patches
+from otel_ws.testing import Telemetry
+
+CONNECT = {"type": "websocket.connect"}
+ASK = {"type": "websocket.receive", "text": '{"type": "ask"}'}
+DISCONNECT = {"type": "websocket.disconnect", "code": 1000}
+NEWS = {"type": "room.news", "text": "hello", "deep": [1, {"x": None}]}
+TEMPLATE = "room_{room_id}"
+
+pytestmark = pytest.mark.usefixtures("no_faults")
+
+
+class Member(AsyncJsonWebsocketConsumer):
+    """A member of one group, which it tells something where it is asked to."""
+
+    groups = ("room_7",)
+
+    async def receive_json(self, content: Any, **kwargs: Any) -> None:
+        """Tell the group."""
+        await self.channel_layer.group_send("room_7", NEWS)
+
+    async def room_news(self, event: Any) -> None:
+        """Keep what came, and hand it on."""
+        self.scope["got"].append(event)
+        await self.send_json(event)
+
+
+class SyncMember(JsonWebsocketConsumer):
+    """The same, in threads."""
+
+    groups = ("room_7",)
+
+    def receive_json(self, content: Any, **kwargs: Any) -> None:
+        """Tell the group."""
+        async_to_sync(self.channel_layer.group_send)("room_7", NEWS)
+
+    def room_news(self, event: Any) -> None:
+        """Keep what came, and hand it on."""
+        self.scope["got"].append(event)
+        self.send_json(event)
+
+
+def swapped(layer: Any) -> Iterator[Any]:
+    """A layer in the default one's place, for one test."""
+    before = channel_layers.set("default", layer)
+    yield channel_layers
+    channel_layers.backends.pop("default", None)
+    if before is not None:
+        channel_layers.set("default", before)
+
+
+@pytest.fixture
+def plain() -> Iterator[InMemoryChannelLayer]:
+    """A layer in memory that nobody has looked at yet."""
+    layer = InMemoryChannelLayer(capacity=5)
+    for _ in swapped(layer):
+        yield layer
+
+
+@pytest.fixture
+def layer(plain: InMemoryChannelLayer, telemetry: Telemetry) -> Any:
+    """The same, observed."""
+    telemetry.recorder.policy.declare(semconv.TEMPLATE, [TEMPLATE])
+    return get_channel_layer()
+
+
+async def settled() -> None:
+    """Every task that could go on has."""
+    for _ in range(30):
+        await asyncio.sleep(0)
+
+
+def dropped(telemetry: Telemetry, reason: str) -> float:
+    """The deliveries that were lost for one reason."""
+    return telemetry.value("ws.layer.dropped", reason=reason)
+
+
+def sums(telemetry: Telemetry) -> tuple[float, float, float]:
+    """The deliveries that were attempted, handled and dropped."""
+    now = telemetry.recorder.snapshot()
+    recipients = sum(one.sum for one in now.distributions[semconv.BROADCAST_RECIPIENTS].values())
+    sends = now.total(semconv.LAYER_SENT, messaging_operation_name="send")
+    nobody = now.total(semconv.LAYER_DROPPED, reason="NO_SUBSCRIBER")
+    return (
+        recipients + sends + nobody,
+        now.total(semconv.LAYER_CONSUMED),
+        now.total(semconv.LAYER_DROPPED),
+    )
+
+
+# --- nothing changes ----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("consumer", [Member, SyncMember])
+async def test_a_handler_gets_what_was_sent(layer: Any, server: Any, consumer: Any) -> None:
+    """A plain dict of its own with equal content, and the client no more than that."""
+    got: list[Any] = []
+    run = server(
+        otel_ws.WebSocketMiddleware(consumer.as_asgi()), CONNECT, ASK, lambda _: arrived(got, 1), DISCONNECT, got=got
+    )
+
+    await run.run()
+
+    assert ([NEWS], [dict]) == (got, [type(one) for one in got])
+    assert "hello" in run.sent[-1]["text"]
+    assert "otel" not in run.sent[-1]["text"]
+
+
+async def arrived(got: list[Any], count: int) -> None:
+    """So many messages came."""
+    async with asyncio.timeout(10):
+        while len(got) < count:
+            await asyncio.sleep(0.001)
+
+
+async def joined(layer: Any, count: int) -> None:
+    """So many members are in their group: Channels closes old database connections in a thread first."""
+    async with asyncio.timeout(10):
+        while sum(len(one.groups) for one in layer.send.__self__.inboxes.values()) < count:
+            await asyncio.sleep(0.001)
+
+
+async def test_the_senders_message_stays_as_it_is(layer: Any) -> None:
+    """What was sent gets no key and is not kept."""
+    message = {"type": "room.news", "deep": []}
+    channel = await layer.new_channel()
+    await layer.group_add("room_7", channel)
+
+    await layer.group_send("room_7", message)
+    await layer.send(channel, message)
+
+    assert {"type": "room.news", "deep": []} == message
+    assert [message, message] == [await layer.receive(channel), await layer.receive(channel)]
+
+
+async def test_a_full_channel_is_told_as_before(layer: Any, telemetry: Telemetry) -> None:
+    """``ChannelFull`` of ``send`` comes through, and is counted."""
+    for _ in range(5):
+        await layer.send("somewhere", NEWS)
+
+    with pytest.raises(ChannelFull):
+        await layer.send("somewhere", NEWS)
+
+    assert 1 == dropped(telemetry, "CHANNEL_FULL")
+    assert 1 == telemetry.value("messaging.client.sent.messages", error_type="ChannelFull")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda layer: layer.send("a b", NEWS),
+        lambda layer: layer.send("channel", "no dict"),
+        lambda layer: layer.send("channel"),
+        lambda layer: layer.group_send("a b", NEWS),
+        lambda layer: layer.group_send(),
+        lambda layer: layer.group_add("a b", "channel"),
+        lambda layer: layer.receive("a b"),
+        lambda layer: layer.send("channel", {"type": "a", "__asgi_channel__": "x"}),
+    ],
+)
+async def test_wrong_use_is_told_as_before(layer: Any, call: Any) -> None:
+    """The layer's own exception, of the same class and with the same text."""
+    with pytest.raises(Exception) as bare:
+        await call(InMemoryChannelLayer(capacity=5))
+    with pytest.raises(Exception) as observed:
+        await call(layer)
+
+    assert (bare.type, str(bare.value)) == (observed.type, str(observed.value))
+
+
+async def test_keywords_work_as_before(layer: Any) -> None:
+    """Every argument may be named, as in Channels."""
+    channel = await layer.new_channel(prefix="mine.")
+    await layer.group_add(group="room_7", channel=channel)
+
+    await layer.group_send(group="room_7", message=NEWS)
+    await layer.send(channel=channel, message=NEWS)
+    await layer.group_discard(group="room_7", channel=channel)
+
+    assert [NEWS, NEWS] == [await layer.receive(channel=channel), await layer.receive(channel=channel)]
+    assert channel.startswith("mine.")
+
+
+async def test_a_cancelled_receive_loses_nothing(layer: Any, telemetry: Telemetry) -> None:
+    """The message waits for the next one who asks."""
+    waiting = asyncio.create_task(layer.receive("somewhere"))
+    await settled()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await layer.send("somewhere", NEWS)
+
+    assert NEWS == await layer.receive("somewhere")
+    assert {} == telemetry.points("ws.layer.dropped")
+
+
+async def test_a_flushed_layer_is_like_new(layer: Any) -> None:
+    """``flush`` empties it, and it works afterwards."""
+    await layer.send("somewhere", NEWS)
+
+    await layer.flush()
+    await layer.send("somewhere", {"type": "a"})
+
+    assert {"type": "a"} == await layer.receive("somewhere")
+
+
+def test_the_instance_is_the_same(plain: Any) -> None:
+    """Observed in place: who holds the layer already has the observed one."""
+    with testing.capture():
+        assert get_channel_layer() is plain
+
+
+def test_methods_look_like_what_they_wrap(layer: Any) -> None:
+    """``async_to_sync`` and others ask whether they are coroutine functions."""
+    assert all(asyncio.iscoroutinefunction(getattr(layer, name)) for name in ("send", "receive", "group_send"))
+
+
+def test_a_layer_gets_its_own_methods_back(plain: Any) -> None:
+    """After the end nothing of ours is left on it."""
+    before = dict(vars(plain))
+    with testing.capture():
+        get_channel_layer()
+
+    assert before.keys() == vars(plain).keys()
+
+
+def test_a_wrapper_put_over_ours_stays(plain: Any) -> None:
+    """Somebody who wrapped after us keeps the wrapper."""
+    with testing.capture():
+        theirs = lambda *args: None  # noqa: E731
+        get_channel_layer().send = theirs
+
+    assert theirs is vars(plain).pop("send")
+
+
+def test_without_telemetry_a_layer_is_left_alone(plain: Any) -> None:
+    """Where nobody records, nothing is wrapped."""
+    assert recorder.active() is None
+    patches.apply()
+    try:
+        get_channel_layer()
+    finally:
+        patches.revert()
+
+    assert "send" not in vars(plain)
+
+
+class Unknown:
+    """A layer of a third party: no queue that anybody knows, a group of one list."""
+
+    extensions = ("groups",)
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, Any]] = []
+
+    async def send(self, channel: str, message: Any, *, priority: int = 0) -> str:
+        """Keep it."""
+        self.sent.append((channel, message))
+        return f"sent {priority}"
+
+    async def receive(self, channel: str) -> Any:
+        """Hand it out."""
+        return self.sent.pop(0)[1]
+
+    async def new_channel(self) -> str:
+        """A name."""
+        return "mine!1"
+
+    async def group_send(self, group: str, message: Any) -> None:
+        """To two channels, by its own ``send``."""
+        for channel in ("mine!1", "mine!2"):
+            await self.send(channel, {**message})
+
+
+async def test_an_unknown_layer_works_as_before(telemetry: Telemetry) -> None:
+    """With its own arguments and results, the very message, and counts of what its methods say."""
+    ours = Unknown()
+    for _ in swapped(ours):
+        layer: Any = get_channel_layer()
+        answers = [await layer.send("a", NEWS, priority=3), await layer.group_send("room_7", NEWS)]
+
+        assert (["sent 3", None], "mine!1") == (answers, await layer.new_channel())
+        assert ours.sent[0][1] is NEWS
+        assert [NEWS, NEWS, NEWS] == [await layer.receive("a") for _ in range(3)]
+        assert (3, 3, 0) == sums(telemetry)
+
+
+# --- counts and templates -------------------------------------------------------------------------------------------
+async def test_a_broadcast_is_told_by_its_template(layer: Any, telemetry: Telemetry) -> None:
+    """Count, duration and recipients; the group's name stays here."""
+    channel = await layer.new_channel()
+    await layer.group_add("room_7", channel)
+
+    await layer.group_send("room_7", NEWS)
+    await layer.group_send("secret_room", NEWS)
+
+    labels = (("messaging_destination_template", TEMPLATE),)
+    assert 1 == telemetry.points("ws.broadcasts")[(*labels, ("status", "sent"))]
+    assert {1} == {telemetry.points(f"ws.broadcast.{one}")[labels] for one in ("duration", "recipients")}
+    assert 1 == telemetry.value("messaging.client.sent.messages", messaging_destination_template="_OTHER")
+
+
+@pytest.mark.parametrize(
+    ("name", "template"),
+    [
+        ("match_7", "match_{id}"),
+        ("match_7_staff", "match_{id}_staff"),
+        ("lobby", "lobby"),
+        ("lobby_2", "_OTHER"),
+        ("match_", "_OTHER"),
+        (None, "_OTHER"),
+    ],
+)
+def test_a_name_belongs_to_the_template_that_says_most_of_it(telemetry: Telemetry, name: Any, template: str) -> None:
+    """Whole names alone fit."""
+    telemetry.recorder.policy.declare(semconv.TEMPLATE, ["match_{id}", "match_{id}_staff", "lobby"])
+
+    assert template == telemetry.recorder.deliveries.of_name(name).template
+
+
+def test_a_template_may_be_declared_later(telemetry: Telemetry) -> None:
+    """A name that was looked at before is looked at anew."""
+    before = telemetry.recorder.deliveries.of_name("room_7").template
+    telemetry.recorder.policy.declare(semconv.TEMPLATE, [TEMPLATE])
+
+    assert ("_OTHER", TEMPLATE) == (before, telemetry.recorder.deliveries.of_name("room_7").template)
+
+
+async def test_what_the_application_tells_itself_is_told_once(layer: Any, telemetry: Telemetry) -> None:
+    """Inside ``otel_ws.broadcast`` the layer's broadcast is that one, under its template."""
+    telemetry.recorder.policy.declare(semconv.TEMPLATE, ["lobby"])
+
+    with otel_ws.broadcast("lobby", recipients=3):
+        await layer.group_send("anything", NEWS)
+
+    assert {(("messaging_destination_template", "lobby"), ("status", "sent")): 1} == telemetry.points("ws.broadcasts")
+
+
+async def test_a_failed_broadcast_is_told(layer: Any, telemetry: Telemetry) -> None:
+    """As a failure, with the exception's class."""
+    with pytest.raises(TypeError):
+        await layer.group_send("not a name", NEWS)
+
+    assert 1 == telemetry.value("ws.broadcasts", status="failed")
+    assert ["TYPE_ERROR"] == [one.attributes["ws.reason"] for one in telemetry.events("WS_BROADCAST_FAIL")]
+
+
+# --- context ----------------------------------------------------------------------------------------------------------
+@asynccontextmanager
+async def one_round(server: Any, **settings: Any) -> AsyncIterator[Telemetry]:
+    """A member that tells its group something."""
+    with testing.capture(**settings) as telemetry:
+        telemetry.recorder.policy.declare(semconv.TEMPLATE, [TEMPLATE])
+        got: list[Any] = []
+        for _ in swapped(InMemoryChannelLayer()):
+            app = URLRouter([path("ws/", Member.as_asgi())])
+            await server(app, CONNECT, ASK, lambda _: arrived(got, 1), DISCONNECT, path="/ws/", got=got).run()
+        assert [NEWS] == got
+        yield telemetry
+
+
+async def test_process_is_linked_to_publish(server: Any) -> None:
+    """A trace of its own, with one link to the sender's span."""
+    async with one_round(server) as telemetry:
+        (publish,), (process,) = telemetry.spans(f"publish {TEMPLATE}"), telemetry.spans(f"process {TEMPLATE}")
+
+        assert (SpanKind.PRODUCER, SpanKind.CONSUMER) == (publish.kind, process.kind)
+        assert process.parent is None
+        assert [publish.context.span_id] == [link.context.span_id for link in process.links]
+        assert publish.context.trace_id != process.context.trace_id
+
+
+async def test_publish_belongs_to_the_message_that_caused_it(server: Any) -> None:
+    """It is a child of the client message's span."""
+    async with one_round(server) as telemetry:
+        (publish,) = telemetry.spans(f"publish {TEMPLATE}")
+        (message,) = [
+            span for span in telemetry.spans() if span.attributes and span.attributes.get("ws.send.count") == 0
+        ]
+
+        assert publish.parent is not None
+        assert message.context.span_id == publish.parent.span_id
+
+
+async def test_process_is_a_child_where_wanted(server: Any) -> None:
+    """``OTEL_WS_LAYER_CONTEXT=parent``."""
+    async with one_round(server, layer_context="parent") as telemetry:
+        (publish,), (process,) = telemetry.spans(f"publish {TEMPLATE}"), telemetry.spans(f"process {TEMPLATE}")
+
+        assert process.parent is not None
+        assert publish.context.span_id == process.parent.span_id
+
+
+async def test_context_can_be_switched_off(server: Any) -> None:
+    """``OTEL_WS_LAYER_CONTEXT=off``: no link."""
+    async with one_round(server, layer_context="off") as telemetry:
+        (process,) = telemetry.spans(f"process {TEMPLATE}")
+
+        assert ((), None) == (tuple(process.links), process.parent)
+
+
+async def test_without_message_spans_there_are_none(server: Any) -> None:
+    """``OTEL_WS_MESSAGE_TRACES=off`` is about the layer's messages too."""
+    async with one_round(server, message_traces="off") as telemetry:
+        assert [] == [name for name in telemetry.span_names() if name.startswith(("publish", "process"))]
+        assert 1 == telemetry.value("messaging.client.consumed.messages")
+
+
+async def test_lag_is_from_sending_to_handling(server: Any) -> None:
+    """By the template, also where it has spans and context switched off."""
+    async with one_round(server, layer_context="off", message_traces="off") as telemetry:
+        assert {(("messaging_destination_template", TEMPLATE),): 1} == telemetry.points("ws.layer.lag")
+
+
+async def test_nothing_but_ids_leaves(server: Any) -> None:
+    """Spans, events and metrics of the layer hold no name of a group."""
+    async with one_round(server) as telemetry:
+        telemetry.assert_ids_only()
+
+
+# --- losses -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("capacity", [5, 20, 100])
+@pytest.mark.parametrize("members", [1, 7])
+async def test_in_a_flood_everything_adds_up(server: Any, capacity: int, members: int) -> None:
+    """Attempted = handled + dropped + in flight, exactly, while consumers are slow, and when they leave."""
+    flood = InMemoryChannelLayer(capacity=capacity)
+    leave = asyncio.Event()
+
+    class Slow(Member):
+        async def room_news(self, event: Any) -> None:
+            self.scope["got"].append(event)
+            if len(self.scope["got"]) == 3:
+                await asyncio.Event().wait()
+
+    with testing.capture(message_traces="off") as telemetry:
+        for _ in swapped(flood):
+            app = otel_ws.WebSocketMiddleware(Slow.as_asgi())
+            got: list[list[Any]] = [[] for _ in range(members)]
+            runs = [
+                asyncio.create_task(server(app, CONNECT, lambda _: leave.wait(), DISCONNECT, got=one).run())
+                for one in got
+            ]
+            layer: Any = get_channel_layer()
+            await joined(layer, members)
+            for number in range(3 * capacity):
+                await layer.group_send("room_7", {"type": "room.news", "n": number})
+                if number % 5 == 0:
+                    await asyncio.sleep(0)
+            # Each is at its third message by then, and stays there.
+            await asyncio.gather(*(arrived(one, 3) for one in got))
+            in_flight = sum(queue.qsize() for queue in flood.channels.values())
+            taken = sum(one.message is not None for one in layer.send.__self__.inboxes.values())
+            attempted, handled, lost = sums(telemetry)
+
+            assert 3 * capacity * members == attempted
+            assert sum(map(len, got)) == handled
+            assert attempted == handled + lost + in_flight + taken
+            assert dropped(telemetry, "CHANNEL_FULL") > 0
+
+            for task in runs:
+                task.cancel()
+            await asyncio.gather(*runs, return_exceptions=True)
+            attempted, handled, lost = sums(telemetry)
+
+            assert attempted == handled + lost
+            assert dropped(telemetry, "CONSUMER_GONE") == in_flight + taken
+
+
+async def test_what_arrives_for_a_consumer_that_is_gone_is_lost(server: Any) -> None:
+    """A membership outlived its connection: each message to it is counted, once."""
+
+    class Leaky(AsyncJsonWebsocketConsumer):
+        async def connect(self) -> None:
+            await self.channel_layer.group_add("room_7", self.channel_name)
+            await self.accept()
+
+    with testing.capture() as telemetry:
+        telemetry.recorder.policy.declare(semconv.TEMPLATE, [TEMPLATE])
+        for _ in swapped(InMemoryChannelLayer(capacity=2)):
+            await server(otel_ws.WebSocketMiddleware(Leaky.as_asgi()), CONNECT, DISCONNECT).run()
+            layer: Any = get_channel_layer()
+            for _number in range(3):
+                await layer.group_send("room_7", NEWS)
+
+            assert (2, 1) == (dropped(telemetry, "CONSUMER_GONE"), dropped(telemetry, "CHANNEL_FULL"))
+            assert {(("messaging_destination_template", TEMPLATE),): 1} == telemetry.points("ws.layer.orphans")
+            assert {} == telemetry.points("ws.layer.memberships")
+            (name,) = layer.send.__self__.gone
+            await layer.group_discard("room_7", name)
+            assert {} == telemetry.points("ws.layer.orphans")
+
+
+async def test_memberships_are_counted_by_template(server: Any) -> None:
+    """Two members of one group: one group, two memberships, none afterwards."""
+    leave = asyncio.Event()
+    with testing.capture() as telemetry:
+        telemetry.recorder.policy.declare(semconv.TEMPLATE, [TEMPLATE])
+        for _ in swapped(InMemoryChannelLayer()):
+            app = otel_ws.WebSocketMiddleware(Member.as_asgi())
+            runs = [
+                asyncio.create_task(server(app, CONNECT, lambda _: leave.wait(), DISCONNECT, got=[]).run())
+                for _ in range(2)
+            ]
+            await joined(get_channel_layer(), 2)
+            open_now = [telemetry.value(f"ws.layer.{one}") for one in ("groups", "memberships", "orphans")]
+            leave.set()
+            await asyncio.gather(*runs)
+
+            assert [1, 2, 0] == open_now
+            assert [0, 0, 0] == [telemetry.value(f"ws.layer.{one}") for one in ("groups", "memberships", "orphans")]
+
+
+async def test_what_expires_is_lost(monkeypatch: pytest.MonkeyPatch, telemetry: Telemetry) -> None:
+    """Counted where the layer throws it away."""
+    now = [1000.0]
+    monkeypatch.setattr("channels.layers.time.time", lambda: now[0])
+    for _ in swapped(InMemoryChannelLayer(expiry=10)):
+        layer: Any = get_channel_layer()
+        await layer.send("old", NEWS)
+        await layer.send("old", NEWS)
+        now[0] += 5
+        await layer.send("young", NEWS)
+        now[0] += 6
+        await layer.group_send("nobody", NEWS)
+
+        assert 2 == dropped(telemetry, "EXPIRED")
+        now[0] += 10
+        await layer.group_send("nobody", NEWS)
+        assert 3 == dropped(telemetry, "EXPIRED")
+        attempted, handled, lost = sums(telemetry)
+        assert attempted == handled + lost
+
+
+async def test_a_publish_to_nobody_is_told(layer: Any, telemetry: Telemetry) -> None:
+    """A group without members."""
+    await layer.group_send("room_7", NEWS)
+
+    assert 1 == dropped(telemetry, "NO_SUBSCRIBER")
+
+
+async def test_a_cancelled_broadcast_adds_up(layer: Any, telemetry: Telemetry) -> None:
+    """The layer's own tasks go on, and are counted."""
+    for number in range(4):
+        await layer.group_add("room_7", f"channel{number}")
+    task = asyncio.create_task(layer.group_send("room_7", NEWS))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await settled()
+
+    attempted, handled, lost = sums(telemetry)
+    assert (4, 4) == (attempted, handled + lost + sum(queue.qsize() for queue in layer.channels.values()))
+
+
+async def test_losses_are_told_rarely(layer: Any, telemetry: Telemetry) -> None:
+    """One event for a reason; what follows at once is counted, and told with the next."""
+    for _ in range(20):
+        await layer.group_send("room_7", NEWS)
+
+    assert 20 == dropped(telemetry, "NO_SUBSCRIBER")
+    (event,) = telemetry.events("WS_LAYER_DROP")
+    assert ("WARNING", "NO_SUBSCRIBER", 1) == (
+        event.severity,
+        event.attributes["ws.reason"],
+        event.attributes["ws.count"],
+    )
+
+
+async def test_a_failure_of_ours_reaches_nobody(layer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message goes its way, and the failure is counted."""
+    monkeypatch.setattr("otel_ws.channels.layer.Publishing", None)
+
+    await layer.send("somewhere", NEWS)
+
+    assert (NEWS, {"layer.send": 1}) == (await layer.receive("somewhere"), faults.snapshot())
+    faults.reset()
+
+
+async def test_a_failure_of_ours_in_a_layers_own_code_reaches_nobody(
+    layer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What looks for losses fails: the layer works as before."""
+    monkeypatch.setattr("otel_ws.recorder.Recorder.layer_dropped", None)
+    for _ in range(5):
+        await layer.send("somewhere", NEWS)
+
+    with pytest.raises(ChannelFull):
+        await layer.send("somewhere", NEWS)
+    await layer.group_send("nobody", NEWS)
+    layer.send.__self__.lost("EXPIRED")
+
+    assert {"layer.send": 2, "layer.losses": 1} == faults.snapshot()
+    faults.reset()

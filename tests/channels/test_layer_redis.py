@@ -1,0 +1,310 @@
+"""The layers of channels_redis on a real server: nothing changes, carriers travel unseen, and losses add up."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("channels")
+core = pytest.importorskip("channels_redis.core")
+pubsub = pytest.importorskip("channels_redis.pubsub")
+
+from channels.exceptions import ChannelFull
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from channels.layers import channel_layers, get_channel_layer
+from channels.routing import URLRouter
+from django.urls import path
+
+from otel_ws import semconv, testing
+from otel_ws.testing import Telemetry
+
+pytestmark = [
+    pytest.mark.usefixtures("no_faults"),
+    pytest.mark.skipif(shutil.which("redis-server") is None, reason="there is no redis-server (Debian's redis-server)"),
+]
+CONNECT = {"type": "websocket.connect"}
+DISCONNECT = {"type": "websocket.disconnect", "code": 1000}
+NEWS = {"type": "room.news", "text": "hello", "deep": [1, {"x": None}]}
+TEMPLATE = "room_{room_id}"
+
+
+class Member(AsyncJsonWebsocketConsumer):
+    """A member of one group."""
+
+    groups = ("room_7",)
+
+    async def room_news(self, event: Any) -> None:
+        """Keep what came, and wait where the test says so."""
+        self.scope["got"].append(event)
+        if len(self.scope["got"]) == self.scope.get("stops_at"):
+            await asyncio.Event().wait()
+
+
+@pytest.fixture(scope="module")
+def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[int]]:
+    """Two servers of our own, which keep nothing."""
+    found, running = [], []
+    for _ in range(2):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        folder: Path = tmp_path_factory.mktemp("redis")
+        command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+        running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
+        found.append(port)
+    for port in found:
+        for _ in range(500):
+            try:
+                socket.create_connection(("127.0.0.1", port), 0.1).close()
+                break
+            except OSError:
+                time.sleep(0.01)
+    yield found
+    for one in running:
+        one.terminate()
+        one.wait(10)
+
+
+def hosts(ports: list[int]) -> list[str]:
+    """The servers as a layer's setting has them."""
+    return [f"redis://127.0.0.1:{port}/0" for port in ports]
+
+
+@asynccontextmanager
+async def observed(layer: Any, **settings: Any) -> AsyncIterator[tuple[Any, Telemetry]]:
+    """A layer in the default one's place, observed, and its telemetry; flushed and closed afterwards."""
+    before = channel_layers.set("default", layer)
+    try:
+        with testing.capture(**settings) as telemetry:
+            telemetry.recorder.policy.declare(semconv.TEMPLATE, [TEMPLATE])
+            yield get_channel_layer(), telemetry
+            await layer.flush()
+    finally:
+        channel_layers.backends.pop("default", None)
+        if before is not None:
+            channel_layers.set("default", before)
+
+
+def sums(telemetry: Telemetry) -> tuple[float, float, float]:
+    """The deliveries that were attempted, handled and dropped."""
+    now = telemetry.recorder.snapshot()
+    recipients = sum(one.sum for one in now.distributions[semconv.BROADCAST_RECIPIENTS].values())
+    sends = now.total(semconv.LAYER_SENT, messaging_operation_name="send")
+    nobody = now.total(semconv.LAYER_DROPPED, reason="NO_SUBSCRIBER")
+    return recipients + sends + nobody, now.total(semconv.LAYER_CONSUMED), now.total(semconv.LAYER_DROPPED)
+
+
+def dropped(telemetry: Telemetry, reason: str) -> float:
+    """The deliveries that were lost for one reason."""
+    return telemetry.value("ws.layer.dropped", reason=reason)
+
+
+async def until(holds: Any) -> None:
+    """Wait for what will come."""
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.005)
+
+
+async def members(server: Any, layer: Any, count: int, leave: asyncio.Event, **scope: Any) -> tuple[Any, Any]:
+    """So many members, once they are in the group; their tasks, and what each got."""
+    app = URLRouter([path("ws/", Member.as_asgi())])
+    got: list[list[Any]] = [[] for _ in range(count)]
+    runs = [
+        asyncio.create_task(
+            server(app, CONNECT, lambda _: leave.wait(), DISCONNECT, path="/ws/", got=one, **scope).run()
+        )
+        for one in got
+    ]
+    await until(lambda: sum(len(one.groups) for one in layer.send.__self__.inboxes.values()) == count)
+    return runs, got
+
+
+@pytest.mark.parametrize("make", [core.RedisChannelLayer, pubsub.RedisPubSubChannelLayer])
+@pytest.mark.parametrize("more", [{}, {"serializer_format": "json"}, {"symmetric_encryption_keys": ["secret"]}])
+async def test_a_message_arrives_as_it_was_sent(ports: list[int], server: Any, make: Any, more: Any) -> None:
+    """Equal content as plain dicts, one for each member, and spans joined by a link."""
+    async with observed(make(hosts=hosts(ports), **more)) as (layer, telemetry):
+        leave = asyncio.Event()
+        runs, got = await members(server, layer, 2, leave)
+        await layer.group_send("room_7", NEWS)
+        await until(lambda: all(got))
+        leave.set()
+        await asyncio.gather(*runs)
+
+        (publish,) = telemetry.spans(f"publish {TEMPLATE}")
+        linked = [span.links[0].context.span_id for span in telemetry.spans(f"process {TEMPLATE}")]
+        assert ([[NEWS], [NEWS]], [dict, dict]) == (got, [type(one[0]) for one in got])
+        assert got[0][0] is not got[1][0]
+        assert [publish.context.span_id] * 2 == linked
+        assert 2 == telemetry.value("ws.layer.lag")
+
+
+@pytest.mark.parametrize("make", [core.RedisChannelLayer, pubsub.RedisPubSubChannelLayer])
+@pytest.mark.parametrize("serializer", ["msgpack", "json"])
+async def test_a_process_without_us_reads_what_was_sent(ports: list[int], make: Any, serializer: str) -> None:
+    """In a rolling deploy no key more reaches a handler, in the same order; and ours reads what it sends."""
+    plain = make(hosts=hosts(ports), serializer_format=serializer)
+    async with observed(make(hosts=hosts(ports), serializer_format=serializer)) as (layer, telemetry):
+        theirs, ours = await plain.new_channel(), await layer.new_channel()
+        await plain.group_add("room_7", theirs)
+        await layer.group_add("room_7", ours)
+        for sender in (layer, plain):
+            waiting = [asyncio.create_task(plain.receive(theirs)), asyncio.create_task(layer.receive(ours))]
+            await asyncio.sleep(0)
+            await sender.group_send("room_7", NEWS)
+            found = await asyncio.wait_for(asyncio.gather(*waiting), 10)
+
+            assert [list(NEWS.items())] * 2 == [list(one.items()) for one in found]
+        assert (1, 2) == (telemetry.value("ws.broadcasts"), telemetry.value("messaging.client.consumed.messages"))
+        await plain.flush()
+
+
+async def test_a_full_process_is_told_as_before(ports: list[int]) -> None:
+    """``ChannelFull`` of ``send`` comes through, and is counted."""
+    async with observed(core.RedisChannelLayer(hosts=hosts(ports)[:1], capacity=2)) as (layer, telemetry):
+        for _ in range(2):
+            await layer.send("somewhere", NEWS)
+        with pytest.raises(ChannelFull):
+            await layer.send("somewhere", NEWS)
+
+        assert 1 == dropped(telemetry, "CHANNEL_FULL")
+
+
+@pytest.mark.parametrize("capacity", [5, 20, 100])
+@pytest.mark.parametrize("shards", [1, 2])
+async def test_in_a_flood_everything_adds_up(ports: list[int], server: Any, capacity: int, shards: int) -> None:
+    """Attempted = handled + dropped + in flight, exactly: full keys of Redis, and consumers that leave."""
+    layer = core.RedisChannelLayer(hosts=hosts(ports)[:shards], capacity=capacity)
+    absent = core.RedisChannelLayer(hosts=hosts(ports)[:shards], capacity=capacity)
+    async with observed(layer, message_traces="off") as (layer, telemetry):
+        leave = asyncio.Event()
+        runs, got = await members(server, layer, 3, leave, stops_at=2)
+        # A process of two channels that never reads: its key in Redis fills up, and each lost message is two.
+        nobody = [await absent.new_channel() for _ in range(2)]
+        for channel in nobody:
+            await absent.group_add("room_7", channel)
+        count = 3 * capacity
+        for number in range(count):
+            await layer.group_send("room_7", {"type": "room.news", "n": number})
+            # As long as someone asks, the process empties its key.
+            await asyncio.sleep(0)
+        await until(lambda: all(len(one) == 2 for one in got))
+
+        async def waiting() -> float:
+            total = 0
+            for index in range(shards):
+                connection = core.RedisChannelLayer.connection(layer, index)
+                for key in await connection.keys("asgi*!*"):
+                    for body in await connection.zrange(key, 0, -1):
+                        total += len(layer.deserialize(body)["__asgi_channel__"])
+            return total
+
+        attempted, handled, lost = sums(telemetry)
+        buffered = sum(queue.qsize() for queue in layer.receive_buffer.values())
+        taken = sum(one.message is not None for one in layer.send.__self__.inboxes.values())
+
+        assert (count * 5, 6) == (attempted, handled)
+        assert 2 * (count - capacity) <= dropped(telemetry, "CHANNEL_FULL")
+        assert attempted == handled + lost + buffered + taken + await waiting()
+
+        for task in runs:
+            task.cancel()
+        await asyncio.gather(*runs, return_exceptions=True)
+        attempted, handled, lost = sums(telemetry)
+
+        assert dropped(telemetry, "CONSUMER_GONE") == buffered + taken
+        assert attempted == handled + lost + await waiting()
+        await absent.close_pools()
+
+
+async def test_a_buffer_that_overflows_is_told(ports: list[int], server: Any) -> None:
+    """One member asks, and so empties Redis into the buffer of one that does not."""
+    async with observed(core.RedisChannelLayer(hosts=hosts(ports)[:1], capacity=5)) as (layer, telemetry):
+        leave = asyncio.Event()
+        slow, _ = await members(server, layer, 1, leave, stops_at=1)
+        app = URLRouter([path("ws/", Member.as_asgi())])
+        quick: list[Any] = []
+        run = asyncio.create_task(
+            server(app, CONNECT, lambda _: leave.wait(), DISCONNECT, path="/ws/", got=quick).run()
+        )
+        await until(lambda: sum(len(one.groups) for one in layer.send.__self__.inboxes.values()) == 2)
+        for number in range(20):
+            await layer.group_send("room_7", {"type": "room.news", "n": number})
+            await until(lambda number=number: len(quick) == number + 1)
+
+        buffered = sum(queue.qsize() for queue in layer.receive_buffer.values())
+        taken = sum(one.message is not None for one in layer.send.__self__.inboxes.values())
+        attempted, handled, lost = sums(telemetry)
+        assert (40, 21) == (attempted, handled)
+        assert dropped(telemetry, "BUFFER_OVERFLOW") > 0
+        assert attempted == handled + lost + buffered + taken
+        for task in (*slow, run):
+            task.cancel()
+        await asyncio.gather(*slow, run, return_exceptions=True)
+
+
+async def test_pubsub_tells_of_nobody(ports: list[int]) -> None:
+    """Redis says how many subscribers a message went to."""
+    async with observed(pubsub.RedisPubSubChannelLayer(hosts=hosts(ports))) as (layer, telemetry):
+        await layer.group_send("room_7", NEWS)
+        await layer.send("gone", NEWS)
+
+        assert 2 == dropped(telemetry, "NO_SUBSCRIBER")
+
+
+async def test_pubsub_tells_what_a_consumer_left(ports: list[int], server: Any) -> None:
+    """What is in a queue when its consumer goes."""
+    async with observed(pubsub.RedisPubSubChannelLayer(hosts=hosts(ports)[:1])) as (layer, telemetry):
+        leave = asyncio.Event()
+        runs, got = await members(server, layer, 1, leave, stops_at=1)
+        for _ in range(5):
+            await layer.group_send("room_7", NEWS)
+        queues = layer._get_layer().channels
+        await until(lambda: got[0] and sum(queue.qsize() for queue in queues.values()) == 4)
+        runs[0].cancel()
+        await asyncio.gather(*runs, return_exceptions=True)
+
+        assert 4 == dropped(telemetry, "CONSUMER_GONE")
+
+
+@pytest.mark.parametrize("make", [core.RedisChannelLayer, pubsub.RedisPubSubChannelLayer])
+async def test_a_server_that_is_away_is_told_as_before(make: Any) -> None:
+    """The client's own exception; the broadcast failed, and was lost."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        layer = make(hosts=[f"redis://127.0.0.1:{probe.getsockname()[1]}/0"])
+        before = channel_layers.set("default", layer)
+        with testing.capture() as telemetry:
+            observed_layer: Any = get_channel_layer()
+            with pytest.raises(Exception, match=r"refused|onnect"):
+                await observed_layer.group_send("room_7", NEWS)
+
+            assert 1 == dropped(telemetry, "DISCONNECTED")
+            assert 1 == telemetry.value("ws.broadcasts", status="failed")
+        channel_layers.backends.pop("default", None)
+        if before is not None:
+            channel_layers.set("default", before)
+
+
+def test_a_layer_gets_its_own_methods_back() -> None:
+    """After the end nothing of ours is left on it, nor on its serialiser."""
+    layer = core.RedisChannelLayer(hosts=["redis://127.0.0.1:1/0"])
+    before, kind = dict(vars(layer)), type(layer.receive_buffer)
+    channel_layers.set("default", layer)
+    with testing.capture():
+        get_channel_layer()
+        assert type(layer.receive_buffer) is not kind
+    channel_layers.backends.pop("default", None)
+
+    assert (before, kind) == (vars(layer), type(layer.receive_buffer))
+    assert {"as_bytes", "from_bytes"}.isdisjoint(vars(layer._serializer))

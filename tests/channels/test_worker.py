@@ -1,0 +1,272 @@
+"""Workers: each message of a worker's channel is told by itself, for sync and async consumers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+pytest.importorskip("channels")
+
+from channels.consumer import AsyncConsumer, SyncConsumer
+from channels.layers import InMemoryChannelLayer, get_channel_layer
+from channels.routing import ChannelNameRouter, ProtocolTypeRouter
+from channels.worker import Worker
+from opentelemetry import trace
+
+import otel_ws
+from otel_ws import WebSocketMiddleware, testing
+from otel_ws.testing import Telemetry
+
+pytestmark = [
+    pytest.mark.usefixtures("no_faults"),
+    # Channels' own worker gives its sync consumers such a callable.
+    pytest.mark.filterwarnings("ignore:async_to_sync was passed a non-async-marked callable"),
+]
+
+
+class Payments(AsyncConsumer):
+    """Settles payments, or fails to."""
+
+    handled: list[Any]
+
+    async def payment_settle(self, message: Any) -> None:
+        """Settle one."""
+        self.handled.append(message)
+
+    async def payment_lose(self, message: Any) -> None:
+        """Fail, with a text that is nobody's business."""
+        raise LookupError("card 4111 1111 1111 1111")
+
+
+class Threaded(SyncConsumer):
+    """The same, in threads."""
+
+    handled: list[Any]
+
+    def payment_settle(self, message: Any) -> None:
+        """Settle one."""
+        self.handled.append(message)
+
+    def payment_lose(self, message: Any) -> None:
+        """Fail."""
+        raise LookupError("card 4111 1111 1111 1111")
+
+
+BOTH = pytest.mark.parametrize("base", [Payments, Threaded])
+
+
+async def work(consumer: Any, *kinds: str, layer: Any = None, **fields: Any) -> list[Any]:
+    """Run a real worker over these messages, until each was handled or has failed; returns what was handled."""
+    handled: list[Any] = []
+
+    class Own(consumer):
+        async def dispatch(self, message: Any) -> None:
+            try:
+                await super().dispatch(message)
+            finally:
+                done.put_nowait(message)
+
+    Own.__name__ = consumer.__name__
+    Own.handled = handled
+    done: asyncio.Queue[Any] = asyncio.Queue()
+    layer = layer or InMemoryChannelLayer()
+    application = ProtocolTypeRouter({"channel": ChannelNameRouter({"payments": Own.as_asgi()})})
+    worker = Worker(WebSocketMiddleware(application), ["payments"], layer)
+    running = asyncio.ensure_future(worker.handle())
+    async with asyncio.timeout(10):
+        for kind in kinds:
+            await layer.send("payments", {"type": kind, **fields})
+            await done.get()
+            for _ in range(5):
+                await asyncio.sleep(0)
+            for name, instance in list(worker.application_instances.items()):
+                if instance["future"].done():
+                    # What the worker's own checker does ten times a second.
+                    instance["future"].exception()
+                    del worker.application_instances[name]
+    for instance in worker.application_instances.values():
+        instance["future"].cancel()
+    running.cancel()
+    await asyncio.gather(
+        running, *(one["future"] for one in worker.application_instances.values()), return_exceptions=True
+    )
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    return handled
+
+
+@BOTH
+async def test_each_message_is_one_span(telemetry: Telemetry, base: Any) -> None:
+    """Two messages are two CONSUMER spans, each its own trace, named by the channel's declared template."""
+    otel_ws.declare(template=["payments"])
+
+    await work(base, "payment.settle", "payment.settle")
+
+    first, second = telemetry.spans("process payments")
+    assert ([trace.SpanKind.CONSUMER] * 2, True, None) == (
+        [first.kind, second.kind], first.context.trace_id != second.context.trace_id, first.parent
+    )  # fmt: skip
+
+
+@BOTH
+async def test_handler_gets_its_message(telemetry: Telemetry, base: Any) -> None:
+    """A handler gets what was sent, and nothing else."""
+    handled = await work(base, "payment.settle", amount=5)
+
+    assert [{"type": "payment.settle", "amount": 5}] == handled
+
+
+@BOTH
+async def test_span_is_linked_to_the_senders(telemetry: Telemetry, base: Any) -> None:
+    """Through an observed layer the message's span is linked to the one that published it, and no handler sees how."""
+    otel_ws.declare(template=["payments"])
+
+    handled = await work(base, "payment.settle", layer=get_channel_layer())
+
+    (link,) = telemetry.span("process payments").links
+    published = telemetry.span("publish payments").context
+    assert (published.span_id, published.trace_id, [{"type": "payment.settle"}]) == (
+        link.context.span_id, link.context.trace_id, handled
+    )  # fmt: skip
+
+
+@BOTH
+async def test_duration_by_handler(telemetry: Telemetry, base: Any) -> None:
+    """The time in a handler is counted under its name."""
+    await work(base, "payment.settle", "payment.settle")
+
+    counted = telemetry.value(
+        "messaging.process.duration", ws_handler="payment_settle", messaging_operation_name="process"
+    )
+    assert 2 == counted
+
+
+@BOTH
+async def test_errors_by_type(telemetry: Telemetry, base: Any) -> None:
+    """A handler that raises is an error of its type on every signal, and its text on none; the next one works."""
+    await work(base, "payment.lose", "payment.settle")
+
+    failed = telemetry.spans("process")[0]
+    (error,) = telemetry.events("WS_ERROR")
+    assert ("LookupError", trace.StatusCode.ERROR, None, "LookupError", "payment_lose", 1, 1) == (
+        (failed.attributes or {})["error.type"],
+        failed.status.status_code,
+        failed.status.description,
+        error.attributes["error.type"],
+        error.attributes["ws.handler"],
+        telemetry.value("ws.errors", error_type="LookupError"),
+        telemetry.value("messaging.process.duration", error_type="LookupError"),
+    )
+
+
+async def test_exception_is_the_workers(telemetry: Telemetry) -> None:
+    """What a handler raises reaches whoever runs the application."""
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "payment.lose"}
+
+    nothing: Any = None
+
+    with pytest.raises(LookupError):
+        await Payments()({"type": "channel", "channel": "payments"}, receive, nothing)
+
+
+async def test_undeclared_channel_does_not_leave(telemetry: Telemetry) -> None:
+    """The name of a channel that nobody declared is on no signal."""
+    await work(Payments, "payment.settle")
+
+    (labels,) = telemetry.points("messaging.process.duration")
+    assert ("_OTHER", ["process"]) == (dict(labels)["messaging_destination_template"], telemetry.span_names())
+
+
+@BOTH
+async def test_span_is_current_in_the_handler(telemetry: Telemetry, base: Any) -> None:
+    """What a handler does belongs to its message's span."""
+    tracer = telemetry.tracer_provider.get_tracer("application")
+
+    class Asking(base):
+        pass
+
+    def ask(self: Any, message: Any) -> None:
+        with tracer.start_as_current_span("SELECT"):
+            pass
+
+    async def ask_later(self: Any, message: Any) -> None:
+        ask(self, message)
+
+    Asking.payment_ask = ask_later if base is Payments else ask
+
+    await work(Asking, "payment.ask")
+
+    parent = telemetry.span("SELECT").parent
+    assert telemetry.span("process").context.span_id == (parent.span_id if parent else None)
+
+
+@pytest.mark.parametrize(
+    ("volume", "told"), [("all", ["success", "error"]), ("slow", ["error"]), ("errors", ["error"]), ("off", [])]
+)
+async def test_volume_of_events(volume: str, told: list[str]) -> None:
+    """Handled messages become events as a client's do; errors always, unless all are off."""
+    with testing.capture(message_events=volume) as telemetry:
+        await work(Payments, "payment.settle", "payment.lose")
+
+        assert told == [one.attributes["ws.outcome"] for one in telemetry.events("WS_TASK")]
+
+
+async def test_event_says_what_and_how_long(telemetry: Telemetry) -> None:
+    """The event has the handler, the declared type and the time, and the ids of the span."""
+    otel_ws.declare(message_types=["payment.settle"])
+
+    await work(Payments, "payment.settle")
+
+    (event,) = telemetry.events("WS_TASK")
+    assert ("payment_settle", "payment.settle", True, telemetry.span("process").context.span_id) == (
+        event.attributes["ws.handler"],
+        event.attributes["ws.message.type"],
+        float(event.attributes["ws.duration"]) >= 0,
+        event.span_id,
+    )
+
+
+async def test_workers_and_handlers_are_gauges(telemetry: Telemetry) -> None:
+    """Consumers that run and handlers at work are counted, and gone afterwards."""
+    seen: list[float] = []
+
+    def look() -> list[float]:
+        return [telemetry.value("ws.workers", component=name) for name in ("worker", "handler")]
+
+    class Looking(Payments):
+        async def payment_look(self, message: Any) -> None:
+            seen.extend(look())
+
+    await work(Looking, "payment.look")
+
+    assert ([1, 1], [0, 0]) == (seen, look())
+
+
+async def test_no_spans_where_they_are_off() -> None:
+    """Without message traces there are no process spans; the rest is told."""
+    with testing.capture(message_traces="off") as telemetry:
+        await work(Payments, "payment.settle")
+
+        assert ([], 1) == (telemetry.spans(), telemetry.value("messaging.process.duration"))
+
+
+async def test_our_failure_is_not_the_workers(telemetry: Telemetry, monkeypatch: Any) -> None:
+    """Where we fail, the message is handled all the same."""
+    from otel_ws import faults
+    from otel_ws.channels import worker
+
+    def fail(*args: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(worker, "Task", fail)
+
+    handled = await work(Payments, "payment.settle")
+
+    seen = faults.snapshot()
+    faults.reset()
+    assert (1, {"worker": 1}) == (len(handled), seen)
