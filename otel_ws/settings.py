@@ -155,10 +155,7 @@ class Settings:
     """What the operator decided. Frozen: a change means a new start."""
 
     enabled: bool = _setting(
-        True,
-        _flag,
-        "true, false",
-        "`false` takes otel-ws out of the way: the application object itself is returned.",
+        True, _flag, "true, false", "`false` takes otel-ws out of the way: the application object itself is returned."
     )
     json_log: str = _setting(
         "",
@@ -176,10 +173,7 @@ class Settings:
         "span is sampled, and errors.",
     )
     delivery_events: bool = _setting(
-        False,
-        _flag,
-        "true, false",
-        "Also emit one `WS_DELIVERY` event for each message sent to a client.",
+        False, _flag, "true, false", "Also emit one `WS_DELIVERY` event for each message sent to a client."
     )
     message_traces: str = _setting(
         "linked",
@@ -326,18 +320,12 @@ def _read(
 ) -> tuple[dict[str, Any], list[Problem]]:
     fields = {one.name: one for one in dataclasses.fields(Settings)}
     sources = (
-        (
-            "argument {}",
-            {name: value for name, value in arguments.items() if value is not None},
-        ),
+        ("argument {}", {name: value for name, value in arguments.items() if value is not None}),
         (
             "OTEL_WS_{}",
             {_own(key): value for key, value in environ.items() if key.startswith(PREFIX) and value != ""},
         ),
-        (
-            "OTEL_WS['{}'] in Django's settings",
-            {str(key).lower(): value for key, value in django.items()},
-        ),
+        ("OTEL_WS['{}'] in Django's settings", {str(key).lower(): value for key, value in django.items()}),
     )
     values: dict[str, Any] = {}
     wrong: list[Problem] = []
@@ -389,12 +377,7 @@ def _show(raw: Any) -> str:
 def table() -> list[tuple[str, str, str, str]]:
     """Rows for the documentation: variable, default, allowed values, what it does."""
     return [
-        (
-            PREFIX + one.name.upper(),
-            _default(one.default),
-            one.metadata["allowed"],
-            one.metadata["doc"],
-        )
+        (PREFIX + one.name.upper(), _default(one.default), one.metadata["allowed"], one.metadata["doc"])
         for one in dataclasses.fields(Settings)
     ]
 
