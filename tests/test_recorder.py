@@ -18,6 +18,8 @@ from otel_ws.policy import Policy
 from otel_ws.recorder import Recorder
 from otel_ws.semconv import OTHER
 from otel_ws.settings import Settings
+from otel_ws.sse import EventStream
+from otel_ws.tasks import Task, Worker
 from otel_ws.testing import Telemetry, capture
 from otel_ws.types import EventRecord
 
@@ -754,6 +756,14 @@ def test_a_snapshot_has_the_live_numbers_too() -> None:
 
 
 # --- everything that is emitted is declared ---------------------------------------------------------------------
+def stream(active: Recorder) -> None:
+    """An event stream that has told one event and goes on."""
+    start = {"type": "http.response.start", "status": 200, "headers": []}
+    one = EventStream(active, {"type": "http", "method": "GET"}, clock.now)
+    one.sent(start, one.sending())
+    one.sent({"type": "http.response.body", "body": b"data: e4\n\n", "more_body": True}, one.sending())
+
+
 def everything(telemetry: Telemetry) -> None:
     """Every verb once, the way an application would bring it about."""
     active = telemetry.recorder
@@ -769,6 +779,10 @@ def everything(telemetry: Telemetry) -> None:
     delivery, cells = active.deliveries.of_name("room"), active.ledger.local.cells
     delivery.sent(cells, "send", "")
     delivery.handled(cells, 0.1)
+    worker = Worker(active, "room")
+    Task(worker, "payment.capture", "payment_capture", None).end(ValueError())
+    worker.ended()
+    stream(active)
     active.summarise()
     clock.now += 5.0
     connection.handler_failed = True
@@ -821,7 +835,7 @@ def test_events_say_what_metrics_count() -> None:
             telemetry.value("ws.connection.rejections"),
         ]
 
-    assert [3, 2, 1] == told
+    assert [4, 2, 1] == told
     assert told == counted
 
 

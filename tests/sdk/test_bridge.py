@@ -62,6 +62,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from prometheus_client import CollectorRegistry
 
 from otel_ws import faults, semconv
+from otel_ws.channels.carrier import Carrier
+from otel_ws.channels.layer import Inbox
 from otel_ws.connection import Connection
 from otel_ws.fanout import HISTOGRAMS
 from otel_ws.handling import Handling
@@ -71,6 +73,8 @@ from otel_ws.sdk import _private, bridge, fast
 from otel_ws.semconv import Metric
 from otel_ws.settings import Settings
 from otel_ws.signals import metrics as signal_metrics
+from otel_ws.sse import EventStream, Request
+from otel_ws.tasks import Task, Worker
 
 CUMULATIVE, DELTA = AggregationTemporality.CUMULATIVE, AggregationTemporality.DELTA
 ROUTE = "/ws/match/{match_id}/"
@@ -247,6 +251,8 @@ class Prometheus:
                 if base in declared:
                     labels = {key: value for key, value in sample.labels.items() if not key.startswith("otel_scope_")}
                     bound = labels.pop("le", "")
+                    # To Prometheus an empty label is none: the text has each label of a family on all of its series.
+                    labels = {key: value for key, value in labels.items() if value}
                     key = (declared[base].name, tuple(sorted(labels.items())))
                     if part == "bucket":
                         buckets.setdefault(key, []).append((float(bound), int(sample.value)))
@@ -474,6 +480,55 @@ class Process:
         labels = {"transport": "websocket", "scope_type": "match", "close_code": "1000"}
         self.book.note(semconv.CONNECTION_DURATION, after, **labels)
 
+    def stream(self) -> None:
+        """An event stream of nobody in particular: one event, told in a second, and a last part without any."""
+        request = Request()
+        request.recorder, request.scope, request.root_path = self.recorder, {"type": "http", "method": "GET"}, ""
+        request.asked_at = self.clock()
+        request.route_matched(0, ROUTE)
+        self.clock.now += 0.5
+        start = {"type": "http.response.start", "status": 200, "headers": []}
+        stream = request.open(start)
+        stream.sent(start, stream.sending())
+        self.clock.now += 1.0
+        self._part(stream, b"data: e4\n\n", more_body=True)
+        self._part(stream, b"", more_body=False)
+        stream.returned()
+        door = {**DOOR, "transport": "sse"}
+        self.book.note(semconv.CONNECTION_SETUP, 0.5, **door, status="accepted")
+        self.book.note(semconv.FIRST_EVENT, 1.75, http_route=ROUTE)
+        self.book.note(semconv.MESSAGE_SIZE, 10, transport="sse", direction="transmit")
+        for _ in range(2):
+            self.book.note(semconv.SEND_DURATION, 0.25, **door)
+        self.book.note(semconv.CONNECTION_DURATION, 1.5, transport="sse", scope_type="global")
+
+    def _part(self, stream: EventStream, body: bytes, more_body: bool) -> None:
+        started_at = stream.sending()
+        self.clock.now += 0.25
+        stream.sent({"type": "http.response.body", "body": body, "more_body": more_body}, started_at)
+
+    def task(self, seconds: float = 0.75, exc: Exception | None = None) -> None:
+        """A message of a worker's channel until its handler ended."""
+        worker = Worker(self.recorder, "room_{room_id}")
+        task = Task(worker, "payment.capture", "payment_capture", None)
+        self.clock.now += seconds
+        task.end(exc)
+        worker.ended()
+        labels = {"messaging_system": "django_channels", "messaging_operation_name": "process"}
+        labels |= {"messaging_destination_template": "room_{room_id}", "ws_handler": "payment_capture"}
+        if exc is not None:
+            labels["error_type"] = type(exc).__name__
+        self.book.note(semconv.PROCESS_DURATION, seconds, **labels)
+
+    def delivery(self, connection: Connection) -> None:
+        """A message of the channel layer goes to its handler, a quarter of a second after it was sent."""
+        inbox = Inbox()
+        inbox.carrier = Carrier(1.75, "room_{room_id}", None)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self.recorder, "now_ns", lambda: 2_000_000_000)
+            inbox.taken(connection)
+        self.book.note(semconv.LAYER_LAG, 0.25, messaging_destination_template="room_{room_id}")
+
     def rest(self) -> None:
         """What is no message: a ping, a broadcast, a lag of the event loop."""
         self.recorder.ping_measured(None, 0.5)
@@ -494,6 +549,10 @@ class Process:
         self.send(connection, "x" * 3000, seconds=11.0, exc=OSError())
         self.reject()
         self.close(self.connect(1.0, held=2))
+        self.stream()
+        self.task()
+        self.task(11.0, ValueError("secret"))
+        self.delivery(connection)
         self.rest()
         return connection
 
@@ -501,6 +560,8 @@ class Process:
         """More for some series, a new series, and nothing for the others."""
         self.message(connection, "hello", seconds=0.5)
         self.message(connection, "hi", kind="unknown", seconds=6.0)
+        self.task(0.00390625)
+        self.delivery(connection)
         self.close(connection, 4096.0)
 
 
@@ -556,7 +617,7 @@ def test_counters_and_gauges_do_not_depend_on_the_way_of_the_histograms(path: st
 
     values = {metric.name: sum(point.value for point in metric.data.data_points) for metric in seen}
     told = {name: values[name] for name in ("ws.messages", "ws.messages.sent", "ws.connections", "ws.errors")}
-    assert {"ws.messages": 5, "ws.messages.sent": 2, "ws.connections": 4, "ws.errors": 1} == told
+    assert {"ws.messages": 5, "ws.messages.sent": 3, "ws.connections": 6, "ws.errors": 2} == told
     assert len(values) == len(seen)
 
 
