@@ -120,7 +120,8 @@ class Gate:
             own = ", ".join(self.own_signals())
             return (
                 f"otel-ws gate: all, but for {own} of the application's own provider, which leave as they are "
-                f"(OTEL_WS_GATE=all clears them too). The rest is cleared at {places}, each proven by a canary{failed}{ungated}."
+                f"(OTEL_WS_GATE=all clears them too). The rest is cleared at {places}, each proven by a canary"
+                f"{failed}{ungated}."
             )
         return f"otel-ws gate: all. Everything is cleared at {places}, each proven by a canary{failed}{ungated}."
 
