@@ -337,7 +337,15 @@ def test_a_span_of_another_class_is_looked_at_by_what_it_shows(policy: Policy, s
     scope = known.instrumentation_scope
 
     for _ in range(2):
-        masked = Masked("GET", context, resource=known.resource, instrumentation_scope=scope, start_time=1, end_time=2)
+        masked = Masked(
+            "GET",
+            context,
+            resource=known.resource,
+            attributes=known.attributes,
+            instrumentation_scope=scope,
+            start_time=1,
+            end_time=2,
+        )
         tracers._active_span_processor.on_end(masked)
 
     assert "alice" not in "".join(str(span.to_json()) for span in spans.get_finished_spans())
