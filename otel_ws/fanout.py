@@ -154,6 +154,8 @@ class Fanout:
             if isinstance(declared, Iterable) and not isinstance(declared, str):
                 self.policy.declare(semconv.MESSAGE_TYPE, declared)
             name = self._consumers[consumer] = consumer.__name__
+            self.policy.met(semconv.CONSUMER, (name,))
+            self.policy.met(semconv.HANDLER, dir(consumer))
         return name
 
     def tally(self, parts: tuple[str, ...], route: str | None, transport: str) -> Tally:

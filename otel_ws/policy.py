@@ -294,6 +294,11 @@ class Policy:
             self.removed(signal, attribute.kind.value)
         return fit
 
+    def met(self, attribute: Attribute, names: Iterable[str]) -> None:
+        """Names that were read in the code itself: they are known wherever they come up again."""
+        with self._lock:
+            self._declared.setdefault(attribute, set()).update(one for one in names if forms.CODE_NAME.fullmatch(one))
+
     def sent_close_code(self, code: object) -> None:
         """This process closed with ``code``: the application's own choice, so it may be a label."""
         exact = exact_value(code)

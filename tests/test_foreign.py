@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ws import semconv
+from otel_ws import semconv, testing
 from otel_ws.declarations import parse
 from otel_ws.foreign import BODY, KEY_LIMIT, LIST_LIMIT, Foreign
 from otel_ws.policy import Policy
@@ -691,3 +691,19 @@ def test_a_component_is_one_of_the_sdks(name: str) -> None:
     """Under the SDK's key for its own parts a name leaves only where it is one of those parts, with its number."""
     assert {"otel.component.name": OTHER} == foreign().attributes("metrics", {"otel.component.name": name})
     assert foreign().attributes("metrics", {"otel.component.name": "batching_span_processor/0"}) is None
+
+
+def test_names_that_were_met_in_code_stay() -> None:
+    """A consumer's class and its methods are known once it has run; anybody else's word under the same keys is not."""
+    with testing.capture() as telemetry:
+        active = telemetry.recorder
+        foreign = Foreign(active.policy)
+        told = {"ws.consumer": "Chat", "ws.handler": "receive_json"}
+        before = foreign.attributes("traces", told)
+        active.consumer_met(type("Chat", (), {"receive_json": None}))
+
+        assert {"ws.consumer": OTHER, "ws.handler": OTHER} == before
+        assert foreign.attributes("traces", told) is None
+        assert {"ws.consumer": OTHER, "ws.handler": OTHER} == foreign.attributes(
+            "traces", {"ws.consumer": "Ada", "ws.handler": "lovelace"}
+        )
