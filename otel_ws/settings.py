@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from otel_ws import forms, parsers, pseudonyms
+from otel_ws import forms, parsers, pseudonyms, thresholds
 from otel_ws.declarations import DeclarationError, Declarations, load
 from otel_ws.faults import warn_once
+from otel_ws.thresholds import Thresholds
 from otel_ws.types import Resolver
 
 PREFIX = "OTEL_WS_"
@@ -72,6 +73,13 @@ class Settings:
         "all, sampled, slow, errors, off",
         "Which handled messages become `WS_MESSAGE` events. `slow`: over 100 ms, and errors. `sampled`: those whose "
         "span is sampled, and errors.",
+    )
+    recent: bool = _setting(
+        False,
+        parsers.flag,
+        "true, false",
+        "Keep the last events and spans of this host's workers, at most 512 of each and process, for the live page and "
+        "`/monitoring/errors`.",
     )
     delivery_events: bool = _setting(
         False, parsers.flag, "true, false", "Also emit one `WS_DELIVERY` event for each message sent to a client."
@@ -131,6 +139,27 @@ class Settings:
         parsers.names,
         "a comma-separated list of names",
         "Message types that may be told apart, beside those that consumers and `declare()` name. Others are `unknown`.",
+    )
+    thresholds: Thresholds = _setting(  # noqa: RUF009 - a dataclass field
+        Thresholds(),
+        thresholds.parse,
+        f"name=number with commas between; names are {thresholds.NAMES}",
+        "Where the rules of the health verdict fire, for those that should fire elsewhere: "
+        "`error_rate_degraded=0.02,queue_depth_unhealthy=20000`. Shares are from 0 to 1, times in seconds.",
+    )
+    token_file: str = _setting(
+        "",
+        parsers.key_file,
+        f"the path of a file of {pseudonyms.SHORTEST_KEY} to {pseudonyms.LONGEST_KEY} bytes that can be read and "
+        "that not everybody can write",
+        "The bearer token that opens the monitoring endpoints and the live page. Read again when the file changes.",
+        forms.PATH,
+    )
+    trust_loopback: bool = _setting(
+        False,
+        parsers.flag,
+        "true, false",
+        "`true` opens the monitoring endpoints to whoever asks from this machine itself, without a proxy in between.",
     )
     gate: str = _setting(
         "",
@@ -288,4 +317,4 @@ def table() -> list[tuple[str, str, str, str]]:
 def _default(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return "" if value in ((), None, Declarations()) else str(value)
+    return "" if value in ((), None, Declarations(), Thresholds()) else str(value)

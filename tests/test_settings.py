@@ -19,6 +19,7 @@ import otel_ws
 from otel_ws import faults
 from otel_ws.declarations import Declarations
 from otel_ws.settings import Problem, Settings, SettingsError, problems, sdk_disabled, table
+from otel_ws.thresholds import Thresholds
 
 ROOT = str(Path(otel_ws.__file__).parents[1])
 FIELDS = {one.name: one for one in dataclasses.fields(Settings)}
@@ -39,6 +40,9 @@ DEFAULTS: dict[str, Any] = {
     "message_types": (),
     "gate": "",
     "policy": Declarations(),
+    "thresholds": Thresholds(),
+    "token_file": "",
+    "trust_loopback": False,
     "pseudonym_key_file": "",
     "user_id_resolver": None,
     "role_resolver": None,
@@ -71,6 +75,12 @@ RIGHT: dict[str, list[tuple[str, Any]]] = {
     "message_types": [("chat", ("chat",)), ("chat.send,ping , pong", ("chat.send", "ping", "pong"))],
     "gate": [(text, text) for text in ["all", "own", "report"]] + [(" ALL ", "all")],
     "policy": [("policy.toml", Declarations(ids=("order.id",))), ("policy.json", Declarations(numbers=("orders",)))],
+    "thresholds": [
+        ("error_rate_degraded=0.02", Thresholds(error_rate_degraded=0.02)),
+        ("cpu_degraded=0.5, queue_depth_unhealthy = 7", Thresholds(cpu_degraded=0.5, queue_depth_unhealthy=7.0)),
+    ],
+    "token_file": [("key", "key")],
+    "trust_loopback": FLAGS,
     "pseudonym_key_file": [("key", "key")],
     "user_id_resolver": [("otel_ws.settings:table", "otel_ws.settings:table")],
     "role_resolver": [("otel_ws.settings:table", "otel_ws.settings:table")],
@@ -97,6 +107,9 @@ NATIVE: dict[str, list[tuple[Any, Any]]] = {
         (Declarations(codes=("plan",)), Declarations(codes=("plan",))),
         ({}, Declarations()),
     ],
+    "thresholds": [({"memory_degraded": 1}, Thresholds(memory_degraded=1.0)), ({}, Thresholds())],
+    "token_file": [(Path("key"), "key")],
+    "trust_loopback": [(True, True), (False, False)],
     "pseudonym_key_file": [(Path("key"), "key")],
     "user_id_resolver": [(resolver, resolver)],
     "role_resolver": [(resolver, resolver)],
@@ -117,6 +130,9 @@ WRONG: dict[str, list[str]] = {
     "message_types": ["chat room", "chat;ping", "x" * 65, "1st"],
     "gate": ["off", "true", "all,own"],
     "policy": ["missing.json", "missing.toml", "policy.yaml", "policy", "."],
+    "thresholds": ["error_rate=0.1", "cpu_degraded", "cpu_degraded=much", "cpu_degraded=-1", "cpu_degraded=nan", "=1"],
+    "token_file": ["missing", ".", "short key", "everybodys key"],
+    "trust_loopback": ["maybe", "127.0.0.1"],
     "pseudonym_key_file": ["missing", ".", "short key", "everybodys key"],
     "user_id_resolver": ["app.users", "app:", ":resolve", "app/users:resolve"],
     "role_resolver": ["app.users", "app:", ":resolve", "app:a.b"],
