@@ -14,9 +14,10 @@ from typing import Any, Protocol
 from otel_ws import faults, semconv
 from otel_ws.deliveries import Deliveries
 from otel_ws.ledger import Ledger, Snapshot
-from otel_ws.lines import JsonLines
+from otel_ws.lines import JsonLines, render
 from otel_ws.live import Live
 from otel_ws.policy import Policy
+from otel_ws.recent import Recent
 from otel_ws.semconv import Attribute, Event, Instrument, Metric
 from otel_ws.settings import Settings
 from otel_ws.signals import spans as span_tools
@@ -95,11 +96,19 @@ class Fanout:
         self.attempts = 0
         self._consumers: dict[type, str] = {}
         self.on_close: list[Callable[[], None]] = []
+        # What is done once a second while there are connections, and when there were none for a while.
+        self.on_pulse: list[Callable[[], None]] = []
+        self.on_idle: list[Callable[[], None]] = []
         self._by_door: dict[tuple[str, str], Tally] = {}
         self._tallies: dict[tuple[tuple[str, ...], str | None, str], Tally] = {}
         self.writers: tuple[EventWriter, ...] = (Events(logger_provider, VERSION),)
         if settings.json_log:
             self.writers += (JsonLines(settings.json_log),)
+        # The last events and spans, where somebody asked for them; `sdk` brings the spans.
+        self.recent = Recent(render) if settings.recent else None
+        if self.recent is not None:
+            self.writers += (self.recent,)
+            self.on_pulse.append(self.recent.publish)
 
     # --- writing ----------------------------------------------------------------------------------------
     def event(
@@ -221,5 +230,5 @@ class Fanout:
         self.ledger.after_fork()
         self.live.after_fork()
         for writer in self.writers:
-            if isinstance(writer, JsonLines):
+            if isinstance(writer, (JsonLines, Recent)):
                 writer.after_fork()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import weakref
+from collections.abc import Callable
 from typing import Final
 
 from otel_ws import recorder
@@ -46,9 +47,19 @@ def _tick(loop: asyncio.AbstractEventLoop, busy_at: float, due: float) -> None:
         active.loop_lagged(max(0.0, loop.time() - due))
     except Exception as exc:
         fault("pulse", exc)
+    _do(active.on_pulse)
     if active.attempts:
         busy_at = loop.time()
     if loop.time() - busy_at <= WINDOW_SECONDS + 10:
         _arm(loop, busy_at)
     else:
         _beating.discard(weakref.ref(loop))
+        _do(active.on_idle)
+
+
+def _do(things: list[Callable[[], None]]) -> None:
+    for one in things:
+        try:
+            one()
+        except Exception as exc:
+            fault("pulse", exc)

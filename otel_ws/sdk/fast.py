@@ -17,6 +17,7 @@ from otel_ws.faults import fault
 from otel_ws.sdk._private import ShapeError, is_proxy, logger_parts, tracer_parts
 from otel_ws.sdk.bridge import Bridge
 from otel_ws.sdk.light import ClearedSpans, LightEvents, LightSpans
+from otel_ws.sdk.recent import keep_spans
 from otel_ws.signals.events import Events
 
 logger = logging.getLogger("otel_ws")
@@ -73,6 +74,8 @@ def _spans(fanout: Fanout, provider: object) -> None:
     spans = fanout.spans
     if isinstance(provider, TracerProvider):
         spans.bind(provider)
+        if fanout.recent is not None:
+            keep_spans(fanout, provider)
         spans.maker = ClearedSpans(spans.tracer, fanout.policy)
         spans.maker = LightSpans(spans.tracer, tracer_parts(provider, spans.tracer), fanout.policy)
 
