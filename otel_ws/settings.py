@@ -81,13 +81,6 @@ class Settings:
         "Keep the last events and spans of this host's workers, at most 512 of each and process, for the live page and "
         "`/monitoring/errors`.",
     )
-    recent: bool = _setting(
-        False,
-        parsers.flag,
-        "true, false",
-        "Keep the last events and spans of this host's workers, at most 512 of each and process, for the live page and "
-        "`/monitoring/errors`.",
-    )
     delivery_events: bool = _setting(
         False, parsers.flag, "true, false", "Also emit one `WS_DELIVERY` event for each message sent to a client."
     )
