@@ -380,7 +380,7 @@ def get_metrics_snapshot() -> dict[str, dict[tuple[str, ...], Any]]:
 def health() -> Health | None:
     """The verdict on this process over the last minute, and the rules that led to it; ``None`` with telemetry off."""
     active = recorders.active()
-    return active.health() if active is not None else None
+    return active.watch.health() if active is not None else None
 
 
 # So many reasons are told at once.

@@ -30,6 +30,8 @@ from otel_ws.types import Clock, Labels
 
 BY_ID_LIMIT: Final = 200
 _STATM: Final = Path("/proc/self/statm")
+# What a container may use, as control groups of both versions tell it.
+_CONTAINER: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _AGES: Final = ((300.0, "under_5m"), (1800.0, "5m_30m"), (7200.0, "30m_2h"))
 
 
@@ -89,6 +91,17 @@ class Live:
                 del transports[transport]
             if not transports:
                 del self._users[key]
+
+    def salt(self, salt: bytes) -> None:
+        """Hash users as other processes do that have this salt; where users are known already, it is too late."""
+        with self._lock:
+            if not self._users:
+                self._salt = salt
+
+    def users(self) -> list[tuple[bytes, tuple[str, ...]]]:
+        """The connected users' hashes, each with its transports."""
+        with self._lock:
+            return [(key, tuple(transports)) for key, transports in self._users.items()]
 
     def after_fork(self) -> None:
         """In a forked child: the connections are the parent's, and a thread that is gone may have held the lock."""
@@ -160,6 +173,21 @@ def _count(labels: Iterable[Labels]) -> Iterator[tuple[Labels, float]]:
 
 def _age(seconds: float) -> str:
     return next((name for bound, name in _AGES if seconds < bound), "over_2h")
+
+
+def memory_limit() -> int:
+    """Bytes that all processes here may use together: the container's, else the machine's; 0 where nobody tells."""
+    limits = []
+    for path in _CONTAINER:
+        try:
+            limits.append(int(path.read_text()))
+        except (OSError, ValueError):
+            continue  # "max": no limit
+    try:
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, OSError, ValueError):
+        pass
+    return min((limit for limit in limits if limit > 0), default=0)
 
 
 def _memory() -> int:

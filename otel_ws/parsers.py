@@ -51,6 +51,14 @@ def ratio(raw: Any) -> float:
     return number
 
 
+def whole(raw: Any) -> int:
+    """A whole number of up to nine digits."""
+    text = str(raw).strip()
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise ValueError
+    return int(text)
+
+
 def names(raw: Any) -> tuple[str, ...]:
     """Names: a list, or text with commas."""
     parts = raw.split(",") if isinstance(raw, str) else tuple(raw)

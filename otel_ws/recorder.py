@@ -11,14 +11,15 @@ import math
 import os
 import re
 import threading
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_ws import faults, semconv
 from otel_ws.fanout import VERSION as VERSION
 from otel_ws.fanout import Fanout, nothing
-from otel_ws.health import HEALTHY, WINDOW_SECONDS, Health, Reading, evaluate, read
+from otel_ws.health import Health, Limits, Reading, Watch, read
+from otel_ws.ledger import Snapshot
+from otel_ws.live import memory_limit
 from otel_ws.policy import Policy
 from otel_ws.semconv import OTHER, Attribute, Event
 from otel_ws.settings import Settings, sdk_disabled
@@ -47,8 +48,11 @@ class Recorder(Fanout):
         self._sampled_told = wanted == "sampled"
         self._errors_told = wanted != "off"
         self._judged_at = self.clock()
-        self._readings = deque([(self._judged_at, Reading())])
-        self._verdict = HEALTHY
+        limits = Limits(memory_limit(), settings.max_connections)
+        self.watch = Watch(self._reading, settings.thresholds, limits, Reading(self.now_ns() / 1e9))
+        # Where several processes are one: their totals, and whether this one tells of them.
+        self.merged: Callable[[], Snapshot] = self.snapshot
+        self.is_leader: Callable[[], bool] = _always
 
     # --- connections ------------------------------------------------------------------------------------
     def connection_accepted(self, connection: Connection) -> None:
@@ -282,36 +286,28 @@ class Recorder(Fanout):
         now = self.clock()
         if now >= self._summary_at:
             self._summary_at = now + SUMMARY_SECONDS
-            self.summarise()
+            if self.is_leader():
+                self.summarise()
         if now >= self._judged_at + JUDGE_SECONDS:
             self._judged_at = now
-            self._judge(now)
+            verdict = self.watch.judged()
+            if verdict is not None and self.is_leader():
+                self._health_changed(verdict)
 
-    def health(self) -> Health:
-        """The verdict on this process now, over the last minute."""
-        return evaluate(read(self.snapshot()), self._readings[0][1])
+    def _reading(self) -> Reading:
+        now = self.snapshot()
+        return read(now, self.now_ns() / 1e9, now.total(semconv.PROCESS_CPU) * (os.cpu_count() or 1))
 
-    def _judge(self, now: float) -> None:
-        reading = read(self.snapshot())
-        verdict = evaluate(reading, self._readings[0][1])
-        self._readings.append((now, reading))
-        while len(self._readings) > 1 and self._readings[1][0] <= now - WINDOW_SECONDS:
-            self._readings.popleft()
-        if verdict.status != self._verdict:
-            self._verdict = verdict.status
-            about: dict[Attribute, object] = {semconv.STATUS: verdict.status}
-            if verdict.findings:
-                worst = verdict.findings[0]
-                about |= {
-                    semconv.RULE: worst.rule,
-                    semconv.VALUE: worst.value,
-                    semconv.THRESHOLD: worst.threshold,
-                }
-            self.event(semconv.WS_HEALTH, None, about)
+    def _health_changed(self, verdict: Health) -> None:
+        about: dict[Attribute, object] = {semconv.STATUS: verdict.status}
+        if verdict.findings:
+            worst = verdict.findings[0]
+            about |= {semconv.RULE: worst.rule, semconv.VALUE: worst.value, semconv.THRESHOLD: worst.threshold}
+        self.event(semconv.WS_HEALTH, None, about)
 
     def summarise(self) -> None:
         """Tell the totals since start as one event."""
-        now = self.snapshot()
+        now = self.merged()
         about: dict[Attribute, object] = {
             semconv.TOTAL_ACTIVE: int(now.total(semconv.ACTIVE)),
             semconv.TOTAL_CONNECTED: int(now.total(semconv.CONNECTIONS, status="connected")),
@@ -321,6 +317,10 @@ class Recorder(Fanout):
             semconv.TOTAL_ERRORS: int(now.total(semconv.ERRORS)),
         }
         self.event(semconv.WS_SUMMARY, None, about)
+
+
+def _always() -> bool:
+    return True
 
 
 def _transport(connection: Connection | None) -> str:

@@ -117,6 +117,13 @@ class Settings:
         "What travels with a message of the channel layer. `link`: the sender's trace context, to which the span of "
         "whoever handles the message is linked. `parent`: the same, as its parent. `off`: nothing.",
     )
+    max_connections: int = _setting(
+        0,
+        parsers.whole,
+        "a whole number, or 0",
+        "How many connections may be open at once; above 90 % `health()` is degraded. 0: no limit is known. "
+        "otel-ws itself refuses nobody.",
+    )
     histograms: str = _setting(
         "ledger",
         parsers.choice("ledger", "api"),
