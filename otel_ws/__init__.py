@@ -75,7 +75,15 @@ def _follow(fanout: Fanout) -> None:
     gate.follow(fanout)
 
 
+def _join(fanout: Fanout) -> None:
+    # Late, as a process that only starts others needs none of it; a platform without file locks has none of it.
+    from otel_ws import processes
+
+    processes.joined(fanout)
+
+
 recorder.speed_up = _speed_up
+recorder.join = _join
 
 
 def configure(**settings: Any) -> None:

@@ -12,6 +12,7 @@ from otel_ws import pulse, recorder, sse
 from otel_ws.connection import Connection, current
 from otel_ws.faults import fault
 from otel_ws.handling import Handling
+from otel_ws.loaded import django_settings
 from otel_ws.scope import Trail
 from otel_ws.settings import Settings
 from otel_ws.signals import spans as span_tools
@@ -33,7 +34,7 @@ class WebSocketMiddleware:
 
     def __new__(cls, app: ASGIApp) -> Any:
         """Wrap ``app``, or hand it back where telemetry is off."""
-        if recorder.active() is None and recorder.install(Settings.load_or_exit()) is None:
+        if recorder.active() is None and recorder.install(Settings.load_or_exit(django_settings())) is None:
             return app
         return super().__new__(cls)
 
@@ -57,6 +58,8 @@ def opened(scope: Scope, receive: Receive, send: Send) -> Conversation | Exchang
     active = recorder.active()
     kind = scope.get("type")
     if active is None or (kind != "websocket" and kind != "http"):
+        if active is not None and kind == "lifespan":
+            active.serves()
         return None
     try:
         if kind == "http":

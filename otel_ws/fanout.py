@@ -40,6 +40,10 @@ def nothing(fanout: Fanout) -> None:
     fanout.is_fast = True
 
 
+def alone(fanout: Fanout) -> None:
+    """There are no others: a recorder of a test."""
+
+
 def random_uuid() -> str:
     """A random UUID (RFC 9562, version 4) as text, at a third of the price of ``uuid.uuid4``."""
     digits = f"{random.getrandbits(128):032x}"
@@ -99,6 +103,9 @@ class Fanout:
         # What is done once a second while there are connections, and when there were none for a while.
         self.on_pulse: list[Callable[[], None]] = []
         self.on_idle: list[Callable[[], None]] = []
+        # Once this process does the work, and does not only start those that do, it joins the others of the host.
+        self.join: Callable[[Fanout], None] = alone
+        self.has_joined = False
         self._by_door: dict[tuple[str, str], Tally] = {}
         self._tallies: dict[tuple[tuple[str, ...], str | None, str], Tally] = {}
         self.writers: tuple[EventWriter, ...] = (Events(logger_provider, VERSION),)
@@ -205,6 +212,15 @@ class Fanout:
                 now.values[metric] = dict(self.read(metric))
         return now
 
+    def serves(self) -> None:
+        """A connection, a worker's task or a server's start-up comes: this process is none that only starts others."""
+        if not self.has_joined:
+            self.has_joined = True
+            try:
+                self.join(self)
+            except Exception as exc:
+                faults.fault("processes", exc)
+
     def flush(self) -> None:
         """Hand over what our own writers hold."""
         for writer in self.writers:
@@ -226,6 +242,7 @@ class Fanout:
     def after_fork(self) -> None:
         """In a forked child: what was counted and who is connected is the parent's."""
         self.attempts = 0
+        self.has_joined = False
         self.policy.after_fork()
         self.ledger.after_fork()
         self.live.after_fork()

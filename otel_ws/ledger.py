@@ -11,9 +11,9 @@ import threading
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from otel_ws.semconv import METRICS, OTHER, Instrument, Metric
 from otel_ws.types import Labels
@@ -21,8 +21,29 @@ from otel_ws.types import Labels
 CELLS: Final = 1 << 17
 SERIES_LIMIT: Final = 1000
 
-
 ExemplarIds = tuple[float, int, int, int]
+# A metric, one set of its labels, and where its cells begin.
+Series = tuple[Metric, Labels, int]
+
+
+class Home(Protocol):
+    """Where the cells are kept beside this process's own memory, so that others can read them."""
+
+    def take(self, shards: Sequence[memoryview[float]], series: Iterable[Series]) -> None:
+        """Keep these, with what is in them; the memory that they have now is the home's from here on.
+
+        Raises:
+            OSError: there is no room; nothing was changed.
+        """
+
+    def add(self, shard: memoryview[float]) -> None:
+        """Keep another thread's cells, all zero; where there is no room they stay this process's own."""
+
+    def name(self, series: Series) -> bool:
+        """A new series is about to be counted there; ``False`` where there is no room for it."""
+
+    def leave(self, shards: Sequence[memoryview[float]]) -> None:
+        """In a forked child: these cells are memory of its own from here on, all zero. The home is the parent's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +102,7 @@ class Ledger:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._shards: list[memoryview[float]] = []
+        self._home: Home | None = None
         self._free: deque[memoryview[float]] = deque()
         self._next = 0
         self._series: dict[Metric, dict[Labels, int]] = {}
@@ -103,7 +125,8 @@ class Ledger:
             with self._lock:
                 offset = known.get(labels)
                 if offset is None:
-                    if len(known) >= SERIES_LIMIT or self._next + _width(metric) > CELLS:
+                    is_full = len(known) >= SERIES_LIMIT or self._next + width(metric) > CELLS
+                    if is_full or (self._home is not None and not self._home.name((metric, labels, self._next))):
                         return self._overflow[metric]
                     known[labels] = offset = self._allocate(metric)
         return offset
@@ -130,18 +153,18 @@ class Ledger:
 
     def distributions(self, metric: Metric) -> Iterator[tuple[Labels, Distribution]]:
         """Every series of a histogram, summed over the shards."""
-        width = _width(metric)
+        cells_each = width(metric)
         for labels, offset in self._offsets(metric):
             cells = [
                 sum(column)
                 for column in zip(
-                    *(s[offset : offset + width] for s in tuple(self._shards)),
+                    *(s[offset : offset + cells_each] for s in tuple(self._shards)),
                     strict=True,
                 )
             ]
             buckets = tuple(int(cell) for cell in cells[:-1])
             if any(buckets):
-                cells_with = (self.exemplars.get(offset + place) for place in range(width - 1))
+                cells_with = (self.exemplars.get(offset + place) for place in range(cells_each - 1))
                 yield (
                     labels,
                     Distribution(
@@ -162,24 +185,46 @@ class Ledger:
                 values[metric] = dict(self.read(metric))
         return Snapshot(values, distributions)
 
+    # --- where the cells are ----------------------------------------------------------------------------
+    def move(self, home: Home) -> None:
+        """Keep the cells there from now on, with what they hold and for all who hold them.
+
+        Raises:
+            OSError: they cannot be kept there; they are where they were.
+        """
+        with self._lock:
+            home.take(self._shards, self.series_known())
+            self._home = home
+
+    def series_known(self) -> Iterator[Series]:
+        """Every series that has cells, that of ``_OTHER`` labels included."""
+        for metric, known in self._series.items():
+            yield metric, (OTHER,) * len(metric.labels), self._overflow[metric]
+            for labels, offset in known.items():
+                yield metric, labels, offset
+
     def after_fork(self) -> None:
         """In a forked child: what is counted is the parent's, and a thread that is gone may have held the lock."""
         self._lock = threading.Lock()
         self.started_ns = time.time_ns()
         self.exemplars.clear()
-        for shard in self._shards:
-            for offset in range(self._next):
-                shard[offset] = 0.0
+        if self._home is not None:
+            home, self._home = self._home, None
+            home.leave(self._shards)
+        else:
+            for shard in self._shards:
+                for offset in range(self._next):
+                    shard[offset] = 0.0
 
     def _offsets(self, metric: Metric) -> Iterator[tuple[Labels, int]]:
         yield from list(self._series[metric].items())
         overflow = self._overflow[metric]
-        if any(shard[offset] for shard in tuple(self._shards) for offset in range(overflow, overflow + _width(metric))):
+        if any(shard[offset] for shard in tuple(self._shards) for offset in range(overflow, overflow + width(metric))):
             yield (OTHER,) * len(metric.labels), overflow
 
     def _allocate(self, metric: Metric) -> int:
         offset = self._next
-        self._next += _width(metric)
+        self._next += width(metric)
         return offset
 
     def _lease(self) -> _Lease:
@@ -192,9 +237,12 @@ class Ledger:
             )
             cells = memoryview(mmap.mmap(-1, CELLS * 8, **private)).cast("d")
             with self._lock:
+                if self._home is not None:
+                    self._home.add(cells)
                 self._shards.append(cells)
         return _Lease(cells, self._free)
 
 
-def _width(metric: Metric) -> int:
+def width(metric: Metric) -> int:
+    """How many cells a series of this metric has: a histogram's buckets and its sum, or one."""
     return len(metric.bounds) + 2 if metric.instrument is Instrument.HISTOGRAM else 1

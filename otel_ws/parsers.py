@@ -82,6 +82,19 @@ def key(raw: Any) -> str:
     return str(name)
 
 
+def one_name(raw: Any) -> str:
+    """One name, or nothing."""
+    return key(raw) if str(raw).strip() else ""
+
+
+def absolute(raw: Any) -> str:
+    """An absolute path, or nothing; what is there is seen when it is used."""
+    path = str(os.fspath(raw)).strip()
+    if path and not Path(path).is_absolute():
+        raise ValueError
+    return path
+
+
 def log_target(raw: Any) -> str:
     """``stdout``, or the path of a file that can be written."""
     text = str(os.fspath(raw)).strip()

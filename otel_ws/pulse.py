@@ -28,6 +28,9 @@ def beat() -> None:
     except RuntimeError:
         return
     if weakref.ref(loop) not in _beating:
+        active = recorder.active()
+        if active is not None:
+            active.serves()
         _beating.difference_update([one for one in _beating if one() is None])
         _beating.add(weakref.ref(loop))
         _arm(loop, loop.time())
@@ -43,6 +46,7 @@ def _tick(loop: asyncio.AbstractEventLoop, busy_at: float, due: float) -> None:
     if active is None:
         _beating.discard(weakref.ref(loop))
         return
+    active.serves()
     try:
         active.loop_lagged(max(0.0, loop.time() - due))
     except Exception as exc:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from otel_ws import faults, semconv
 from otel_ws.fanout import VERSION as VERSION
-from otel_ws.fanout import Fanout, nothing
+from otel_ws.fanout import Fanout, alone, nothing
 from otel_ws.health import Health, Limits, Reading, Watch, read
 from otel_ws.ledger import Snapshot
 from otel_ws.live import memory_limit
@@ -335,6 +335,8 @@ vocabulary = Policy()
 
 # Set by the package, which may know `sdk`; tried again at a connection while a provider is still a proxy.
 speed_up: Callable[[Fanout], None] = nothing
+# The same way: puts this process among the others of the host, once it serves.
+join: Callable[[Fanout], None] = alone
 
 
 def install(settings: Settings, **providers: Any) -> Recorder | None:
@@ -343,7 +345,7 @@ def install(settings: Settings, **providers: Any) -> Recorder | None:
     with _lock:
         if _active is None and settings.enabled and not sdk_disabled():
             _active = Recorder(settings, vocabulary, **providers)
-            _active.speed_up = speed_up
+            _active.speed_up, _active.join = speed_up, join
             speed_up(_active)
             atexit.unregister(_flush)
             atexit.register(_flush)

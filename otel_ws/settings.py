@@ -74,6 +74,23 @@ class Settings:
         "Which handled messages become `WS_MESSAGE` events. `slow`: over 100 ms, and errors. `sampled`: those whose "
         "span is sampled, and errors.",
     )
+    runtime_dir: str = _setting(
+        "",
+        parsers.absolute,
+        "the absolute path of a folder, or nothing",
+        "Where the workers of a host share their counts: a folder that this user can write. In it a private one is "
+        "made (`otel-ws-<uid>`, for nobody else to look into). Not set: `/dev/shm`, else the folder for temporary "
+        "files.",
+        forms.PATH,
+    )
+    group: str = _setting(
+        "",
+        parsers.one_name,
+        "a name, or nothing",
+        "Workers with the same user, service (`OTEL_SERVICE_NAME`, namespace, environment; without a name the "
+        "folder that they were started in) and group answer for each other. Set it to keep two deployments of a "
+        "service apart.",
+    )
     recent: bool = _setting(
         False,
         parsers.flag,

@@ -29,6 +29,7 @@ def at_work(consumer: Any, scope: Scope) -> Work | None:
             return None
         if not active.is_fast:
             active.speed_up(active)
+        active.serves()
         active.consumer_met(type(consumer))
         return Work(consumer, Worker(active, scope.get("channel")))
     except Exception as exc:

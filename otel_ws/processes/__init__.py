@@ -7,67 +7,116 @@ for it and in which form it is told. Where nothing can be shared, every answer i
 from __future__ import annotations
 
 import os
+import sys
+import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from otel_ws import recorder, semconv
+from otel_ws import faults
+from otel_ws import recorder as recorders
+from otel_ws.fanout import Fanout
 from otel_ws.health import Reading
 from otel_ws.ledger import Snapshot
+from otel_ws.processes.membership import MAX_AGE, Membership
+from otel_ws.processes.membership import Overview as Overview
+from otel_ws.processes.membership import Process as Process
+from otel_ws.processes.runtime import RefusedError, place
 
-_started = time.time()
+_PLACE = "processes"
+_lock = threading.RLock()
+_member: Membership | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
-    """One process: its id, what it is for (``server``, ``worker`` or ``command``) and how it is.
+def overview(max_age: float = MAX_AGE) -> Overview:
+    """What all workers of this host say, at most ``max_age`` seconds old; where nothing is shared, this process alone.
 
-    ``started`` is in Unix seconds, ``active`` counts open connections, ``cpu`` is the share of one CPU that it used of
-    late (1.0: one CPU, all the time), ``memory`` is resident bytes, 0 where the platform does not tell.
+    An answer is kept only until another worker gives one, so that asking one after the other shows no total that falls.
     """
-
-    pid: int
-    role: str
-    started: float
-    active: float
-    cpu: float
-    memory: float
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """What all workers say together; at most a second old.
-
-    ``at`` and ``started`` (when the first of the group began to count) are in Unix seconds. ``is_shared`` is false
-    where these are the numbers of this process alone; ``why`` then says why, in a sentence without a value.
-    """
-
-    at: float
-    started: float
-    snapshot: Snapshot
-    processes: tuple[Process, ...]
-    is_shared: bool
-    why: str = ""
-
-
-def overview() -> Overview:
-    """What all workers of this host say, at most a second old; where nothing is shared, this process alone."""
-    active = recorder.active()
-    snapshot = Snapshot({}, {}) if active is None else active.snapshot()
-    alone = Process(os.getpid(), "server", _started, snapshot.total(semconv.ACTIVE), 0.0, 0.0)
-    return Overview(time.time(), _started, snapshot, (alone,), is_shared=False, why="nothing is shared yet")
+    found = _membership()
+    if found is None:
+        now = time.time()
+        return Overview(now, now, Snapshot({}, {}), (), is_shared=False, why="telemetry is off in this process")
+    return found.overview(max_age)
 
 
 def history(seconds: float) -> tuple[Reading, ...]:
     """Readings of the last ``seconds``, oldest first: each 10 s for the last hour, hourly for 24 h before that."""
-    return ()
+    found = _membership()
+    return () if found is None else found.since(time.time() - seconds)
 
 
 def is_leader() -> bool:
     """Whether this process, of all of its group the only one, writes the history and tells verdicts and totals."""
-    return True
+    found = _membership()
+    return found is None or found.is_leader()
 
 
 def folder() -> Path | None:
     """The group's private folder; ``None`` where nothing is shared."""
-    return None
+    found = _membership()
+    return None if found is None or found.group is None else found.group.folder
+
+
+def join() -> None:
+    """This process serves: it joins the others of its group, if it has not yet. Never raises."""
+    active = recorders.active()
+    if active is not None:
+        active.serves()
+
+
+def joined(fanout: Fanout) -> None:
+    """Put a recorder's process into its group, or leave it alone and say once why."""
+    global _member
+    # A test is nobody's worker, though it may run what one runs.
+    if not isinstance(fanout, recorders.Recorder) or "pytest" in sys.modules:
+        return
+    with _lock:
+        made = Membership(fanout, role(sys.argv))
+        try:
+            settings = fanout.settings
+            made.join(place(settings.runtime_dir, settings.group, os.environ))
+        except RefusedError as exc:
+            made.why = str(exc)
+        except TimeoutError:
+            # A neighbour that was stopped at the door holds everybody up: tried again with the next second.
+            fanout.has_joined = False
+            return
+        except OSError as exc:
+            made.why = f"the runtime directory cannot be used ({type(exc).__name__}); see OTEL_WS_RUNTIME_DIR"
+        if made.why:
+            faults.warn_once(_PLACE, f"otel-ws: every worker answers with its own numbers only: {made.why}.")
+            faults.fault(_PLACE, OSError())
+        made.wire()
+        _member = made
+
+
+def role(argv: Sequence[str]) -> str:
+    """What a process with these arguments is for: ``worker`` for ``manage.py runworker``, ``command`` for others."""
+    if not argv or Path(argv[0]).name not in {"manage.py", "django-admin"}:
+        return "server"
+    verb = argv[1] if len(argv) > 1 else ""
+    return {"runworker": "worker", "runserver": "server", "daphne": "server"}.get(verb, "command")
+
+
+def _membership() -> Membership | None:
+    global _member
+    active = recorders.active()
+    if active is None:
+        return None
+    with _lock:
+        if _member is None or not _member.is_of(active):
+            _member = Membership(active, role(sys.argv), "this process serves nothing yet")
+        return _member
+
+
+def _after_fork() -> None:
+    global _lock, _member
+    _lock = threading.RLock()
+    before, _member = _member, None
+    if before is not None:
+        before.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

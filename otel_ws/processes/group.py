@@ -1,0 +1,231 @@
+"""The group: who is in, what is left of those that ended, and who speaks for all.
+
+One folder; a lock that is held for moments while somebody joins or the ended are added up, and one that the leader
+holds for as long as it leads. A new group begins where no member is alive. It refuses to know what is counted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import mmap
+import os
+import secrets
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from otel_ws import faults
+from otel_ws.ledger import Ledger
+from otel_ws.processes.home import PLACE, SharedCells
+from otel_ws.processes.members import Member, UnreadableError
+from otel_ws.processes.runtime import replace
+from otel_ws.processes.sums import Sums
+
+TOTALS: Final = "totals.json"
+_WAIT_SECONDS: Final = 0.5
+_SEVERAL: Final = "several"
+
+
+class Group:
+    """One group of processes, seen from one that joins it. Not thread-safe but for ``is_leader`` and ``looked_at``.
+
+    Raises:
+        OSError: its files cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.started = 0.0
+        self.salt = b""
+        self._leading = -1
+        self._members: dict[str, Member] = {}
+        self._unreadable: set[str] = set()
+        self._totals: tuple[tuple[int, int], dict[str, Any]] = ((0, 0), {})
+        self._clock: memoryview[float] | None = None
+
+    # --- joining ----------------------------------------------------------------------------------------
+    def join(self, ledger: Ledger, role: str, started: float) -> SharedCells:
+        """Put the ledger's cells among those of the others; the ended are added up on the way."""
+        with _Locked(self.folder / "group.lock"):
+            found = self._found()
+            if not any(member.is_alive() for member in found):
+                self._begin(started)
+            known = json.loads((self.folder / "group.json").read_bytes())
+            self.started, self.salt = float(known["started"]), bytes.fromhex(known["salt"])
+            self._clock = self._shared_clock()
+            own = SharedCells(self.folder, os.getpid(), role, started)
+            try:
+                ledger.move(own)
+            except BaseException:
+                own.forget()
+                raise
+            own.show()
+            if any(member.is_alive() for member in self._found() if member.id != own.id):
+                (self.folder / _SEVERAL).touch(0o600)
+            self._add_up()
+        return own
+
+    @property
+    def is_several(self) -> bool:
+        """Whether two of its processes ever served at the same time."""
+        return (self.folder / _SEVERAL).exists()
+
+    def _begin(self, started: float) -> None:
+        self._let_go()
+        for one in self.folder.iterdir():
+            if one.name != "group.lock" and not one.is_dir():
+                with suppress(OSError):
+                    one.unlink()
+        replace(self.folder / "group.json", json.dumps({"started": started, "salt": secrets.token_hex(32)}).encode())
+
+    def _shared_clock(self) -> memoryview[float]:
+        fd = os.open(self.folder / "looked", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            if os.fstat(fd).st_size < 8:
+                os.pwrite(fd, bytes(8), 0)
+            return memoryview(mmap.mmap(fd, 8)).cast("d")
+        finally:
+            os.close(fd)
+
+    # --- reading ----------------------------------------------------------------------------------------
+    def look(self) -> tuple[Sums, list[Member]]:
+        """What all of them counted, and those that live."""
+        for _ in range(10):
+            before = self._kept()
+            sums, alive = Sums(), []
+            sums.add_dumped(before[1])
+            try:
+                for member in self._found(frozenset(before[1].get("added", ()))):
+                    member.add_to(sums)
+                    if member.is_alive():
+                        alive.append(member)
+            except FileNotFoundError:
+                continue  # added up meanwhile
+            if self._identity() == before[0]:
+                return sums, alive
+        raise TimeoutError
+
+    @property
+    def looked_at(self) -> float:
+        """When a member last looked at all numbers, on the clock that all processes of a host share."""
+        return 0.0 if self._clock is None else self._clock[0]
+
+    @looked_at.setter
+    def looked_at(self, now: float) -> None:
+        if self._clock is not None:
+            self._clock[0] = max(now, self._clock[0])
+
+    def _found(self, without: frozenset[str] = frozenset()) -> list[Member]:
+        names = {one.name[:-6] for one in self.folder.iterdir() if one.name.endswith(".cells")} - without
+        for gone in self._members.keys() - names:
+            self._members.pop(gone).close()
+        for name in names - self._members.keys() - self._unreadable:
+            try:
+                self._members[name] = Member(self.folder, name)
+            except UnreadableError as exc:
+                self._unreadable.add(name)
+                faults.fault(PLACE, exc)
+        return list(self._members.values())
+
+    def _identity(self) -> tuple[int, int]:
+        try:
+            found = (self.folder / TOTALS).stat()
+        except FileNotFoundError:
+            return 0, 0
+        return found.st_ino, found.st_mtime_ns
+
+    def _kept(self) -> tuple[tuple[int, int], dict[str, Any]]:
+        if self._totals[0] != self._identity():
+            try:
+                with (self.folder / TOTALS).open("rb") as totals:
+                    found = os.fstat(totals.fileno())
+                    self._totals = (found.st_ino, found.st_mtime_ns), json.load(totals)
+            except FileNotFoundError:
+                self._totals = (0, 0), {}
+        return self._totals
+
+    # --- those that ended -------------------------------------------------------------------------------
+    def add_up(self) -> None:
+        """Add what the ended counted to the totals, and remove their files."""
+        if any(not member.is_alive() for member in self._found()):
+            with _Locked(self.folder / "group.lock"):
+                self._add_up()
+
+    def _add_up(self) -> None:
+        kept = self._kept()[1]
+        # Whoever is killed between the two steps leaves files that are added already: they are known by name.
+        added = set(kept.get("added", ()))
+        ended = [member for member in self._found() if not member.is_alive()]
+        if not ended:
+            return
+        sums = Sums()
+        sums.add_dumped(kept)
+        for member in ended:
+            if member.id not in added:
+                member.add_to(sums)
+        told = {"added": [member.id for member in ended], **sums.dumped()}
+        replace(self.folder / TOTALS, json.dumps(told).encode())
+        for member in ended:
+            for one in self.folder.glob(f"{member.id}.*"):
+                one.unlink(missing_ok=True)
+        self._found()
+
+    # --- the leader -------------------------------------------------------------------------------------
+    def is_leader(self) -> bool:
+        """Whether this process leads; where nobody does, it does from now on."""
+        if self._leading >= 0:
+            return True
+        fd = os.open(self.folder / "leader.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            return False
+        self._leading = fd
+        return True
+
+    def resign(self) -> None:
+        """Let another process lead: this one has nothing to do."""
+        fd, self._leading = self._leading, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def leave(self) -> None:
+        """Let go of everything; in a forked child the parent keeps its own."""
+        self.resign()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        while self._members:
+            self._members.popitem()[1].close()
+
+
+class _Locked:
+    """The group's lock, waited for a moment: neighbours hold it for milliseconds.
+
+    Raises:
+        TimeoutError: a process holds it that was stopped meanwhile.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        deadline = time.monotonic() + _WAIT_SECONDS
+        while True:
+            try:
+                return fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    os.close(self._fd)
+                    raise TimeoutError from None
+                time.sleep(0.002)
+            except BaseException:
+                os.close(self._fd)
+                raise
+
+    def __exit__(self, *exc: object) -> None:
+        os.close(self._fd)

@@ -1,0 +1,262 @@
+"""This process among the others: what it does each second, and how it looks at all of them.
+
+Holds one recorder's wiring: its cells are the group's, its verdicts are over all. Where nothing can be shared it
+answers for this process alone. It refuses to know how the answers are told.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from otel_ws import faults, semconv
+from otel_ws.health import WINDOW_SECONDS, Reading, read
+from otel_ws.ledger import Snapshot
+from otel_ws.live import BY_ID_LIMIT
+from otel_ws.processes import mapping, telling
+from otel_ws.processes.rows import Rows
+from otel_ws.processes.sums import Sums
+from otel_ws.recorder import Recorder
+
+if TYPE_CHECKING:
+    from otel_ws.processes.group import Group
+    from otel_ws.processes.home import SharedCells
+    from otel_ws.processes.members import Member
+
+PLACE: Final = "processes"
+HISTORY: Final = "history.jsonl"
+MAX_AGE: Final = 1.0
+TELL_SECONDS: Final = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process: its id, what it is for (``server``, ``worker`` or ``command``) and how it is.
+
+    ``started`` is in Unix seconds, ``active`` counts open connections, ``cpu`` is the share of one CPU that it used of
+    late (1.0: one CPU, all the time), ``memory`` is resident bytes, 0 where the platform does not tell.
+    """
+
+    pid: int
+    role: str
+    started: float
+    active: float
+    cpu: float
+    memory: float
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What all workers say together.
+
+    ``at`` and ``started`` (when the first of the group began to count) are in Unix seconds; ``by_id`` has the name of
+    an id as a label, its value and the open connections. ``is_shared`` is false where these are the numbers of this
+    process alone; ``why`` then says why, in a sentence without a value. ``is_several``: two of them served at one time.
+    """
+
+    at: float
+    started: float
+    snapshot: Snapshot
+    processes: tuple[Process, ...]
+    is_shared: bool
+    why: str = ""
+    is_several: bool = False
+    by_id: tuple[tuple[str, str, float], ...] = ()
+
+
+class Membership:
+    """One recorder's process, in its group or alone."""
+
+    def __init__(self, recorder: Recorder, role: str, why: str = "") -> None:
+        self._recorder = recorder
+        self._role = role
+        self.why = why
+        self._group: Group | None = None
+        self._home: SharedCells | None = None
+        self._teller = telling.Teller()
+        self.rows = Rows(None)
+        self.started = recorder.ledger.started_ns / 1e9
+        self._telling, self._looking = threading.Lock(), threading.Lock()
+        self._told_at = 0.0
+        self._kept: Overview | None = None
+        self._kept_at = self._stamp = 0.0
+
+    def wire(self) -> None:
+        """From now on this process's verdicts and totals are those of all."""
+        recorder = self._recorder
+        recorder.on_pulse.append(self.pulse)
+        recorder.on_idle.append(self.idle)
+        recorder.on_close.append(self.end)
+        recorder.merged = self.merged
+        recorder.is_leader = self.is_leader
+        recorder.watch.begin(self.reading, self.since(time.time() - WINDOW_SECONDS))
+
+    def since(self, at: float) -> tuple[Reading, ...]:
+        """The rows from then on, oldest first."""
+        with self._looking:
+            return self.rows.since(at)
+
+    def join(self, folder: Path) -> None:
+        """Become one of the group that has this folder.
+
+        Raises:
+            OSError: it cannot; the process is alone as before.
+        """
+        if not mapping.is_possible():
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        # Here, because a platform without file locks can import none of it.
+        from otel_ws.processes.group import Group
+
+        group = Group(folder)
+        self._home = group.join(self._recorder.ledger, self._role, self.started)
+        self._group = group
+        self._recorder.live.salt(group.salt)
+        self.rows = Rows(group.folder / HISTORY)
+        if self._recorder.recent is not None:
+            self._recorder.recent.share(group.folder)
+        self.tell()
+
+    @property
+    def group(self) -> Group | None:
+        """The group, if there is one."""
+        return self._group
+
+    # --- by the clock -----------------------------------------------------------------------------------
+    def pulse(self) -> None:
+        """Tell how this process is; the leader writes a row, and adds up what the ended left."""
+        now = time.time()
+        self.tell()
+        if not self.is_leader():
+            return
+        with self._looking:
+            is_due = self.rows.is_due(now)
+        if not is_due:
+            return
+        reading = self.reading()
+        with self._looking:
+            self.rows.add(reading)
+            if self._group is not None:
+                self._group.add_up()
+
+    def idle(self) -> None:
+        """Nobody is connected any longer: another process, which has something to do, may lead."""
+        self.tell()
+        if self._group is not None:
+            self._group.resign()
+
+    def tell(self) -> None:
+        """Tell the others how this process is, unless it has just been told."""
+        if self._home is None or not self._telling.acquire(blocking=False):
+            return
+        try:
+            if time.monotonic() - self._told_at >= TELL_SECONDS:
+                self._told_at = time.monotonic()
+                self._home.publish(self._teller.tell(self._recorder))
+        finally:
+            self._telling.release()
+
+    def is_leader(self) -> bool:
+        """Whether it leads; alone it does."""
+        if self._group is None:
+            return True
+        try:
+            return self._group.is_leader()
+        except OSError as exc:
+            faults.fault(PLACE, exc)
+            return False
+
+    # --- looking ----------------------------------------------------------------------------------------
+    def reading(self) -> Reading:
+        """A reading of all numbers; its share of CPU is that of the busiest process."""
+        seen = self.overview()
+        return read(seen.snapshot, seen.at, max((one.cpu for one in seen.processes), default=0.0))
+
+    def merged(self) -> Snapshot:
+        """All numbers."""
+        return self.overview().snapshot
+
+    def overview(self, max_age: float = MAX_AGE) -> Overview:
+        """What all say; the answer before, if it is not older and no other process has answered since."""
+        with self._looking:
+            now = time.monotonic()
+            if self._kept is not None and now - self._kept_at < max_age and self._is_latest():
+                return self._kept
+            self._kept = self._look()
+            self._kept_at = now
+            if self._group is not None:
+                # Whoever answered while this one looked may have seen what this one did not: not to be kept then.
+                is_alone = self._group.looked_at <= now
+                self._group.looked_at = time.monotonic()
+                self._stamp = self._group.looked_at if is_alone else -1.0
+            return self._kept
+
+    def _is_latest(self) -> bool:
+        return self._group is None or self._group.looked_at == self._stamp
+
+    def _look(self) -> Overview:
+        if self._group is not None:
+            self.tell()
+            try:
+                return self._shared(self._group, *self._group.look())
+            except Exception as exc:
+                faults.fault(PLACE, exc)
+        return self._alone()
+
+    def _shared(self, group: Group, sums: Sums, alive: list[Member]) -> Overview:
+        snapshot = sums.snapshot()
+        values = snapshot.values
+        users, dual = telling.count_users([member.told.users for member in alive])
+        values[semconv.ACTIVE_USERS] = {(): float(users)}
+        values[semconv.DUAL_USERS] = {(): float(dual)}
+        share = sum(member.told.cpu for member in alive) / (os.cpu_count() or 1)
+        values[semconv.PROCESS_CPU] = {(): min(1.0, share)}
+        found = [
+            Process(member.pid, member.role, member.started, member.active, member.told.cpu, member.told.memory)
+            for member in alive
+        ]
+        found.sort(key=lambda one: (one.started, one.pid))
+        return Overview(
+            time.time(), group.started, snapshot, tuple(found), is_shared=True, is_several=group.is_several,
+            by_id=tuple(telling.count_ids([member.told.by_id for member in alive], BY_ID_LIMIT)),
+        )  # fmt: skip
+
+    def _alone(self) -> Overview:
+        snapshot = self._recorder.snapshot()
+        memory = snapshot.total(semconv.PROCESS_MEMORY)
+        one = Process(os.getpid(), self._role, self.started, snapshot.total(semconv.ACTIVE), self._teller.cpu(), memory)
+        return Overview(
+            time.time(), self.started, snapshot, (one,), is_shared=False, why=self.why,
+            by_id=tuple(self._recorder.by_id()),
+        )  # fmt: skip
+
+    # --- the end ----------------------------------------------------------------------------------------
+    def end(self) -> None:
+        """The recorder stops: what it counted stays, as that of a process that ended."""
+        self.tell()
+        if self._group is not None:
+            self._group.leave()
+        if self._home is not None:
+            self._home.forget()
+
+    def is_of(self, recorder: Recorder) -> bool:
+        """Whether it is this recorder's."""
+        return self._recorder is recorder
+
+    def after_fork(self) -> None:
+        """In a forked child: all of this is the parent's."""
+        recorder = self._recorder
+        for calls, call in (
+            (recorder.on_pulse, self.pulse), (recorder.on_idle, self.idle), (recorder.on_close, self.end),
+        ):  # fmt: skip
+            with suppress(ValueError):
+                calls.remove(call)
+        recorder.merged = recorder.snapshot
+        if self._group is not None:
+            with suppress(OSError):
+                self._group.leave()

@@ -1,0 +1,96 @@
+"""Where the processes of one service on this host meet: a folder that nobody else can look into.
+
+It knows what belongs together (user, service namespace, name, environment, ``OTEL_WS_GROUP``) and when a folder is
+not private. It refuses to know what is kept there.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote
+
+# Memory that has a name: nothing of it is ever written to a disk, and no cleaner of old files comes by.
+_MEMORY: Final = Path("/dev/shm")
+LAYOUT: Final = "1"
+
+
+class RefusedError(Exception):
+    """No folder can be used; the text says why and what to do, without a value."""
+
+
+def place(runtime_dir: str, group: str, environ: Mapping[str, str]) -> Path:
+    """The folder of the group that this process belongs to, made if it is not there yet.
+
+    Raises:
+        RefusedError: it cannot be made, or others could look into it.
+    """
+    if not hasattr(os, "geteuid"):
+        raise RefusedError("this platform has no file locks that end with their process")
+    if runtime_dir:
+        base = Path(runtime_dir)
+    else:
+        base = _MEMORY if os.access(_MEMORY, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+    own = base / f"otel-ws-{os.geteuid()}"
+    _private(own)
+    folder = own / _name(group, environ)
+    _private(folder)
+    return folder
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a file anew, for its readers all at once; nobody but this user may read it.
+
+    Raises:
+        OSError: there is no room; what was there is still there.
+    """
+    made = path.with_name(f"{path.name}.making")
+    fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        written = os.write(fd, content)
+    finally:
+        os.close(fd)
+    if written < len(content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    made.rename(path)
+
+
+def _private(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        pass
+    except OSError as exc:
+        raise RefusedError(
+            f"no folder can be made in the runtime directory ({type(exc).__name__}); set OTEL_WS_RUNTIME_DIR to a "
+            "folder that this user can write"
+        ) from None
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        raise RefusedError(
+            "the folder otel-ws-<uid> in the runtime directory belongs to another user, or others may look into it; "
+            "remove it, or set OTEL_WS_RUNTIME_DIR"
+        )
+
+
+def _name(group: str, environ: Mapping[str, str]) -> str:
+    """The group's name: a hash, because the words may be anything and folder names are listed everywhere."""
+    parts = (part.partition("=") for part in environ.get("OTEL_RESOURCE_ATTRIBUTES", "").split(","))
+    told = {key.strip(): unquote(value.strip()) for key, _, value in parts}
+    service = environ.get("OTEL_SERVICE_NAME") or told.get("service.name", "")
+    words = [
+        # Who writes in another form is not understood.
+        LAYOUT,
+        told.get("service.namespace", ""),
+        # Without a name, what was started in one folder is one service.
+        service or str(Path.cwd()),
+        told.get("deployment.environment.name", told.get("deployment.environment", "")),
+        group,
+    ]
+    return hashlib.sha256("\0".join(words).encode()).hexdigest()[:24]

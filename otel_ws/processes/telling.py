@@ -1,0 +1,133 @@
+"""What is true of one process now and stands in no cell: told by it once a second, read by the others.
+
+Ages and health of its open connections, its users (by a hash with the group's salt), memory, CPU, and the counters
+that are kept elsewhere. It refuses to know who reads.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from otel_ws import semconv
+from otel_ws.fanout import Fanout
+from otel_ws.processes.sums import BY_NAME
+from otel_ws.semconv import Metric
+from otel_ws.types import Labels
+
+# A user's hash, as much as tells users of one host apart, and on which transports.
+HASH: Final = 8
+USER: Final = HASH + 1
+_TRANSPORTS: Final = {"websocket": 1, "sse": 2}
+# Those are worked out of what all processes tell, or told in a place of their own.
+_APART: Final = {semconv.ACTIVE_BY_ID, semconv.ACTIVE_USERS, semconv.DUAL_USERS, semconv.PROCESS_CPU}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one process told: ``cpu`` is the share of one CPU, ``memory`` resident bytes, ``at`` Unix seconds."""
+
+    at: float = 0.0
+    cpu: float = 0.0
+    memory: float = 0.0
+    values: list[tuple[Metric, Labels, float]] = field(default_factory=list)
+    by_id: list[tuple[str, str, float]] = field(default_factory=list)
+    users: bytes = b""
+
+
+class Teller:
+    """Puts it into bytes."""
+
+    def __init__(self) -> None:
+        self._cpu = (time.perf_counter(), time.process_time())
+        self._share = 0.0
+
+    def tell(self, fanout: Fanout) -> bytes:
+        """All of it, now."""
+        values = [
+            (metric.name, labels, value)
+            for metric in semconv.METRICS
+            if metric.live and metric not in _APART
+            for labels, value in fanout.read(metric)
+        ]
+        memory = sum(value for name, _, value in values if name == semconv.PROCESS_MEMORY.name)
+        told: dict[str, Any] = {
+            "at": time.time(), "cpu": self.cpu(), "memory": memory, "values": values, "by_id": list(fanout.by_id()),
+        }  # fmt: skip
+        return json.dumps(told).encode() + b"\n" + users(fanout)
+
+    def cpu(self) -> float:
+        """The share of one CPU that this process used between the last two looks that were half a second apart."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        if wall - self._cpu[0] >= 0.5:
+            self._share = max(0.0, (cpu - self._cpu[1]) / (wall - self._cpu[0]))
+            self._cpu = wall, cpu
+        return self._share
+
+
+def users(fanout: Fanout) -> bytes:
+    """The users that are connected to this process."""
+    return b"".join(
+        key[:HASH] + bytes((sum(_TRANSPORTS.get(one, 0) for one in transports),))
+        for key, transports in fanout.live.users()
+    )
+
+
+def read(told: bytes) -> Told:
+    """What was told.
+
+    Raises:
+        ValueError: it was not told by this version.
+    """
+    line, _, seen = told.partition(b"\n")
+    try:
+        found = json.loads(line)
+        return Told(
+            float(found["at"]),
+            float(found["cpu"]),
+            float(found["memory"]),
+            [
+                (metric, tuple(labels), float(value))
+                for name, labels, value in found["values"]
+                if (metric := BY_NAME.get(name)) is not None
+            ],
+            [(str(name), str(value), float(count)) for name, value, count in found["by_id"]],
+            seen,
+        )
+    except (KeyError, TypeError) as exc:
+        raise ValueError from exc
+
+
+def count_users(told: list[bytes]) -> tuple[int, int]:
+    """Different users of all processes, and how many of them are connected by more than one transport."""
+    if len(told) == 1:
+        marks = told[0][HASH::USER]
+        return len(marks), sum(mark not in {0, 1, 2} for mark in marks)
+    found: dict[bytes, int] = {}
+    for one in told:
+        for start in range(0, len(one) - HASH, USER):
+            key = one[start : start + HASH]
+            found[key] = found.get(key, 0) | one[start + HASH]
+    return len(found), sum(mark not in {0, 1, 2} for mark in found.values())
+
+
+def count_ids(told: list[list[tuple[str, str, float]]], limit: int) -> list[tuple[str, str, float]]:
+    """Open connections by id, of all processes: so many ids a name, the others as ``_OTHER``."""
+    counts: dict[str, Counter[str]] = {}
+    for one in told:
+        for name, value, count in one:
+            counts.setdefault(name, Counter())[value] += count  # type: ignore[assignment]
+    found: list[tuple[str, str, float]] = []
+    for name, values in counts.items():
+        rest = float(values.pop(semconv.OTHER, 0))
+        for place, (value, count) in enumerate(values.most_common()):
+            if place < limit:
+                found.append((name, value, float(count)))
+            else:
+                rest += count
+        if rest:
+            found.append((name, semconv.OTHER, rest))
+    return found
