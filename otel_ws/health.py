@@ -90,6 +90,7 @@ def _numbers(now: Snapshot) -> Iterator[tuple[str, float]]:
     yield "active", now.total(semconv.ACTIVE)
     yield "messages", now.total(semconv.MESSAGES)
     yield "messages.failed", now.total(semconv.MESSAGES, status="error")
+    yield "sent", now.total(semconv.MESSAGES_SENT, status="success")
     yield "broadcasts", now.total(semconv.BROADCASTS)
     yield "broadcasts.failed", now.total(semconv.BROADCASTS, status="failed")
     yield "memory", now.total(semconv.PROCESS_MEMORY)
@@ -242,6 +243,10 @@ class Watch:
         """From now on the numbers come from elsewhere; ``before`` are readings of the last minute from there."""
         self.reading = reading
         self._readings = deque(before or (reading(),), maxlen=_MOST)
+
+    def readings(self) -> tuple[Reading, ...]:
+        """Those of the last minute, the oldest first."""
+        return tuple(self._readings)
 
     def health(self) -> Health:
         """The verdict now."""

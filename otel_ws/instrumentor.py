@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 from otel_ws import recorder
+from otel_ws.loaded import django_settings as django_settings
 from otel_ws.settings import Settings, SettingsError, problems
 
 _FOREIGN = {"skip_dep_check", "raise_exception_on_conflict"}
@@ -75,7 +76,7 @@ class ChannelsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             super().uninstrument()
 
     def _instrument(self, **kwargs: Any) -> None:
-        providers = {
+        providers: dict[str, Any] = {
             name: kwargs.pop(name)
             for name in ("tracer_provider", "meter_provider", "logger_provider")
             if name in kwargs
@@ -97,6 +98,8 @@ class ChannelsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             self._refused = True
             return
         if recorder.install(loaded, **providers) is not None:
+            global _given
+            _given = settings, providers
             patches.apply()
 
     def _uninstrument(self, **kwargs: Any) -> None:
@@ -135,10 +138,24 @@ def tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def django_settings() -> Mapping[str, Any]:
-    """Django's ``OTEL_WS``, if Django is configured by now; it is never made to load its settings."""
-    conf = sys.modules.get("django.conf")
-    if conf is None or not conf.settings.configured:
-        return {}
-    found = getattr(conf.settings, "OTEL_WS", {})
-    return found if isinstance(found, Mapping) else {}
+def django_is_ready() -> None:
+    """Django's settings can be read by now: where they say something else, recording starts anew with them.
+
+    Whoever started first (``opentelemetry-instrument``, ``configure()`` above ``get_asgi_application()``) could not
+    know them. Called by the Django application ``otel_ws.django``; nothing has been recorded by then.
+
+    Raises:
+        SettingsError: Django's ``OTEL_WS`` is wrong; recording goes on as it was.
+    """
+    active = recorder.active()
+    if active is None:
+        return
+    arguments, providers = _given
+    found = Settings.load(None, django_settings(), **arguments)
+    if found != active.settings:
+        recorder.uninstall()
+        recorder.install(found, **providers)
+
+
+# What ``instrument`` was given last: settings, and providers.
+_given: tuple[dict[str, Any], dict[str, Any]] = {}, {}

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 LONGEST: Final = 200
 _PARTS: Final = 12
@@ -129,3 +129,12 @@ def _names() -> set[str]:
             found.add(f"{module}.{qualified}")
         waiting.extend(type.__subclasses__(one))
     return {name for name in found if _DOTTED.fullmatch(name)}
+
+
+def django_settings() -> Mapping[str, Any]:
+    """Django's ``OTEL_WS``, if Django is configured by now; it is never made to load its settings."""
+    conf = sys.modules.get("django.conf")
+    if conf is None or not conf.settings.configured:
+        return {}
+    found = getattr(conf.settings, "OTEL_WS", {})
+    return found if isinstance(found, Mapping) else {}

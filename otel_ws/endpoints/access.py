@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from otel_ws import pseudonyms, recorder
 from otel_ws.faults import fault
-from otel_ws.instrumentor import django_settings
+from otel_ws.loaded import django_settings
 from otel_ws.settings import Settings, SettingsError
 from otel_ws.types import Scope
 

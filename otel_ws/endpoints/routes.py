@@ -9,6 +9,8 @@ from typing import Any, Final
 
 JSON: Final = "application/json"
 HTML: Final = "text/html; charset=utf-8"
+# Two threads: what asks the database must not keep those waiting who ask for numbers.
+LOOK, READINESS = "look", "readiness"
 # Nothing that we answer may be kept, framed, sniffed at, or load anything but the page's own files.
 SAFE_HEADERS: Final = (
     ("Cache-Control", "no-store"),
@@ -51,12 +53,12 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """An endpoint: what answers, whether anybody may ask, and whether the answer may keep a thread waiting."""
+    """An endpoint: what answers, whether anybody may ask, and the thread that waits for the answer, if one has to."""
 
     answer: Callable[[Request], Reply]
     brief: str
     is_open: bool = False
-    blocks: bool = True
+    thread: str = ""
     methods: tuple[str, ...] = ("GET", "HEAD")
 
 

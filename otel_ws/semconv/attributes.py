@@ -161,8 +161,9 @@ COMPONENT: Final = Attribute(
     "component",
     None,
     Kind.CHOICE,
-    "The part that is counted: a consumer of a worker's channel, or a handler at work there.",
-    ("worker", "handler"),
+    "The part that is counted: a consumer of a worker's channel, a handler at work there; or what the application "
+    "needs.",
+    ("worker", "handler", "database", "cache", "channel_layer"),
 )
 STATE: Final = Attribute(
     "ws.connection.state",

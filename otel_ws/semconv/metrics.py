@@ -206,6 +206,13 @@ PROCESS_DURATION: Final = Metric(
     adopted=True,
 )
 WORKERS: Final = Metric("ws.workers", _U, "{component}", (COMPONENT,), "Workers' consumers, and handlers at work.")
+READINESS: Final = Metric(
+    "ws.readiness",
+    _C,
+    "{check}",
+    (COMPONENT, OUTCOME),
+    "What `/readiness` asked, and whether it answered.",
+)
 PROCESS_MEMORY: Final = Metric(
     "process.memory.usage",
     _U,

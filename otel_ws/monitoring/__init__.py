@@ -1,0 +1,102 @@
+"""What the endpoints and the live page tell: each answer a pure function of one look at the numbers.
+
+It looks at most once a second, however many ask. It refuses to know who asks, and by which way.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Final
+
+from otel_ws import processes, recorder
+from otel_ws.health import WINDOW_SECONDS, Health, Limits, Reading, evaluate, read
+from otel_ws.processes import Overview
+from otel_ws.thresholds import Thresholds
+from otel_ws.types import Clock
+
+KEPT_SECONDS: Final = 1.0
+DAY_SECONDS: Final = 86400.0
+
+
+class Seen:
+    """One look: the merged numbers, the verdict on them, and where they stood a minute ago.
+
+    ``earlier`` and ``now`` are the ends of the window that rates are over. ``recent`` holds the last events and spans,
+    ``None`` where none are kept. Times are in Unix seconds.
+    """
+
+    def __init__(
+        self,
+        overview: Overview,
+        before: Sequence[Reading] = (),
+        thresholds: Thresholds | None = None,
+        limits: Limits | None = None,
+        recent: Any = None,
+    ) -> None:
+        self.at = overview.at
+        self.overview = overview
+        self.limits = limits or Limits()
+        self.recent = recent
+        self.now = read(overview.snapshot, overview.at, max((one.cpu for one in overview.processes), default=0.0))
+        self.earlier = before[0] if before else self.now
+        self.health: Health = evaluate((*before, self.now), thresholds or Thresholds(), self.limits)
+        # Answers as they were sent, for those who ask again before the next look.
+        self.told: dict[object, Any] = {}
+
+    @cached_property
+    def history(self) -> tuple[Reading, ...]:
+        """The readings of the last day, oldest first; read when somebody first wants them."""
+        return processes.history(DAY_SECONDS)
+
+    @property
+    def seconds(self) -> float:
+        """How long the window is."""
+        return max(0.0, self.now.at - self.earlier.at)
+
+    def grown(self, *names: str) -> float:
+        """How much these totals grew over the window."""
+        return sum(max(0.0, self.now[name] - self.earlier[name]) for name in names)
+
+    def per_second(self, *names: str) -> float:
+        """The same, for each second of the window; 0 where there is no window yet."""
+        return self.grown(*names) / self.seconds if self.seconds > 0 else 0.0
+
+
+def look(clock: Clock = time.monotonic) -> Seen | None:
+    """The numbers, at most a second old; ``None`` where telemetry is off. Thread-safe; blocks while it looks."""
+    global _last
+    active = recorder.active()
+    if active is None:
+        return None
+    with _lock:
+        if _last is None or _last[0] is not active or clock() - _last[1] >= KEPT_SECONDS:
+            overview = processes.overview()
+            before = [one for one in processes.history(WINDOW_SECONDS) if one.at < overview.at]
+            before = before or [one for one in active.watch.readings() if one.at < overview.at]
+            watch = active.watch
+            seen = Seen(overview, before, watch.thresholds, watch.limits, getattr(active, "recent", None))
+            _last = active, clock(), seen
+        return _last[2]
+
+
+def is_fresh(clock: Clock = time.monotonic) -> bool:
+    """Whether a look now would cost nothing."""
+    last = _last
+    return last is not None and last[0] is recorder.active() and clock() - last[1] < KEPT_SECONDS
+
+
+_lock = threading.Lock()
+_last: tuple[recorder.Recorder, float, Seen] | None = None
+
+
+def _after_fork() -> None:
+    global _lock, _last
+    _lock, _last = threading.Lock(), None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
