@@ -206,6 +206,9 @@ class Membership:
                 return self._shared(self._group, *self._group.look())
             except Exception as exc:
                 faults.fault(PLACE, exc)
+                if self._kept is not None:
+                    # A little old: this process's own numbers would be less than what was answered before.
+                    return self._kept
         return self._alone()
 
     def _shared(self, group: Group, sums: Sums, alive: list[Member]) -> Overview:

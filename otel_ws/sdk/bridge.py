@@ -131,7 +131,7 @@ class _ReaderState:
             if shown.count:
                 exemplars = self._bridge.exemplars(distribution, self._looked_ns)
                 attributes = self._bridge.attributes(metric, labels)
-                points.setdefault(metric, []).append(_point(metric, attributes, shown, start_ns, now_ns, exemplars))
+                points.setdefault(metric, []).append(point(metric, attributes, shown, start_ns, now_ns, exemplars))
         metrics = [
             SdkMetric(metric.name, metric.brief, metric.unit, Histogram(found, self._temporality))
             for metric, found in points.items()
@@ -170,7 +170,7 @@ def _since(now: Distribution, before: Distribution | None) -> Distribution:
     return Distribution(buckets, now.sum - before.sum)
 
 
-def _point(
+def point(
     metric: Metric,
     attributes: dict[str, str],
     distribution: Distribution,
@@ -178,6 +178,7 @@ def _point(
     now_ns: int,
     exemplars: list[Any],
 ) -> HistogramDataPoint:
+    """A distribution as the SDK's point, for the time between two moments (Unix nanoseconds)."""
     # The ledger keeps no extremes: optional in OTLP, dropped by Prometheus, of no use over a process's life.
     unknown: Any = None
     return HistogramDataPoint(

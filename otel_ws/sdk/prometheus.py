@@ -29,10 +29,10 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.samples import Exemplar
 
-from otel_ws import faults, recorder, semconv
+from otel_ws import faults, processes, recorder, semconv
 from otel_ws.fanout import HISTOGRAMS
 from otel_ws.instrumentor import tell
-from otel_ws.sdk import _private
+from otel_ws.sdk import _private, merged
 from otel_ws.settings import Problem, Settings, problems, sdk_disabled
 
 HOST: Final = "OTEL_EXPORTER_PROMETHEUS_HOST"
@@ -91,7 +91,26 @@ class PrometheusReader(PrometheusMetricReader):
     def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> None:
         if metrics_data is not None and _private.leave_out_unprintable(metrics_data):
             faults.warn_once("exponential", "otel-ws leaves exponential histograms out of /metrics.")
+        if metrics_data is not None:
+            metrics_data = self._of_all(metrics_data)
         super()._receive_metrics(metrics_data, timeout_millis, **kwargs)
+
+    def _of_all(self, data: MetricsData) -> MetricsData:
+        """The data with the numbers of all workers of this host, where they share them."""
+        active = recorder.active()
+        if active is None or not self._reads(active.metrics.provider):
+            return data
+        seen = processes.overview(max_age=0.0)
+        if not seen.is_shared:
+            return data
+        data, left_out = merged.of_all(data, seen, active.metrics, _provider(active.metrics.provider))
+        if left_out:
+            faults.warn_once(
+                "prometheus.others",
+                f"otel-ws: /metrics answers for all workers, with the numbers of otel-ws. {left_out} other metrics, "
+                "which each worker has its own of, are not served there; send them by OTLP.",
+            )
+        return data
 
     # --- when, and where --------------------------------------------------------------------------------
     def _begin(self, loops_before: int) -> None:
@@ -109,6 +128,7 @@ class PrometheusReader(PrometheusMetricReader):
                 if self._stopped.wait(pause):
                     return
                 pause = min(pause * 1.5, LOOK_SECONDS)
+            processes.join()
             while (endpoint := self._bind()) is None:
                 if self._stopped.wait(RETRY_SECONDS):
                     return
@@ -158,6 +178,11 @@ class PrometheusReader(PrometheusMetricReader):
         active = recorder.active()
         if active is None or not self._reads(active.metrics.provider):
             return found
+        try:
+            if not _private.wants_exemplars(_provider(active.metrics.provider)):
+                return found
+        except _private.ShapeError:
+            return found
         for metric in HISTOGRAMS - active.by_api:
             bounds = [*map(str, metric.bounds), "+Inf"]
             for labels, distribution in active.ledger.distributions(metric):
@@ -169,12 +194,10 @@ class PrometheusReader(PrometheusMetricReader):
         return found
 
     def _reads(self, provider: object) -> bool:
-        """Whether the recorder's numbers come by this reader, and the user left exemplars on."""
-        if not isinstance(provider, MeterProvider):
-            provider = get_meter_provider()
+        """Whether the recorder's numbers come by this reader."""
+        provider = _provider(provider)
         try:
-            known = isinstance(provider, MeterProvider) and self in _private.readers(provider)
-            return known and _private.wants_exemplars(provider)  # type: ignore[arg-type]
+            return isinstance(provider, MeterProvider) and self in _private.readers(provider)
         except _private.ShapeError:
             return False
 
@@ -255,6 +278,11 @@ class _Answer(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name that is overridden
         """Log nothing of a request."""
+
+
+def _provider(provider: object) -> Any:
+    """The SDK's provider, where the recorder was made before it was set."""
+    return provider if isinstance(provider, MeterProvider) else get_meter_provider()
 
 
 def _port(by_configure: bool) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from opentelemetry.metrics import (
     CallbackOptions,
@@ -48,11 +48,12 @@ class Metrics:
         self.provider = provider
         self.source: Source | None = None
         self.histograms: dict[Metric, Histogram] = {}
+        self.instruments: dict[Metric, Any] = {}
         self.before_collect: Callable[[], None] | None = None
         self._attributes: dict[tuple[Metric, Labels], dict[str, str]] = {}
         for metric in METRICS:
             if metric.instrument is Instrument.HISTOGRAM:
-                self.histograms[metric] = meter.create_histogram(
+                self.instruments[metric] = self.histograms[metric] = meter.create_histogram(
                     metric.name,
                     metric.unit,
                     metric.brief,
@@ -64,7 +65,7 @@ class Metrics:
                     Instrument.UP_DOWN: meter.create_observable_up_down_counter,
                     Instrument.GAUGE: meter.create_observable_gauge,
                 }[metric.instrument]
-                create(metric.name, [self._callback(metric)], metric.unit, metric.brief)
+                self.instruments[metric] = create(metric.name, [self._callback(metric)], metric.unit, metric.brief)
 
     def observe(self, metric: Metric, labels: Labels, value: float) -> None:
         """Record one value of a histogram."""
@@ -79,8 +80,8 @@ class Metrics:
                 if self.before_collect is not None:
                     self.before_collect()
                 if metric is ACTIVE_BY_ID:
-                    return [Observation(_whole(value), {name: key}) for name, key, value in source.by_id()]
-                return [Observation(_whole(value), self.named(metric, labels)) for labels, value in source.read(metric)]
+                    return [Observation(whole(value), {name: key}) for name, key, value in source.by_id()]
+                return [Observation(whole(value), self.named(metric, labels)) for labels, value in source.read(metric)]
             except Exception as exc:
                 fault("metrics", exc)
                 return []
@@ -114,5 +115,6 @@ def metrics_for(provider: MeterProvider | None, version: str) -> Metrics:
     return metrics
 
 
-def _whole(value: float) -> float | int:
+def whole(value: float) -> float | int:
+    """A whole number as an integer, as which readers show it."""
     return int(value) if float(value).is_integer() else value

@@ -1094,7 +1094,7 @@ def test_a_second_recorder_starts_anew(path: str) -> None:
 
 
 # --- failures ---------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("place", ["_point", "_added"])
+@pytest.mark.parametrize("place", ["point", "_added"])
 def test_a_failure_hands_the_reader_its_data_unchanged(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other metrics arrive, the failure is counted, and the next collection has what was missed."""
 
