@@ -18,7 +18,7 @@ from otel_ws.types import Labels, Value
 
 _SYSTEM: Final = semconv.MESSAGING_SYSTEM.choices[0]
 _OPERATION: Final = "process"
-_WORKER, _HANDLER = semconv.COMPONENT.choices
+_WORKER, _HANDLER = "worker", "handler"
 
 
 class Worker:
