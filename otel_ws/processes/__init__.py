@@ -18,10 +18,11 @@ from otel_ws import recorder as recorders
 from otel_ws.fanout import Fanout
 from otel_ws.health import Reading
 from otel_ws.ledger import Snapshot
-from otel_ws.processes.membership import MAX_AGE, Membership
+from otel_ws.processes.membership import MAX_AGE, Membership, seen_by
 from otel_ws.processes.membership import Overview as Overview
 from otel_ws.processes.membership import Process as Process
 from otel_ws.processes.runtime import RefusedError, place
+from otel_ws.settings import Settings
 
 _PLACE = "processes"
 _lock = threading.RLock()
@@ -38,6 +39,25 @@ def overview(max_age: float = MAX_AGE) -> Overview:
         now = time.time()
         return Overview(now, now, Snapshot({}, {}), (), is_shared=False, why="telemetry is off in this process")
     return found.overview(max_age)
+
+
+def of_group(settings: Settings) -> Overview | None:
+    """What the workers of the service with these settings say, for a process that is none of them.
+
+    ``None`` where none of them is alive, or nothing is shared.
+    """
+    try:
+        from otel_ws.processes.group import Group
+
+        group = Group(place(settings.runtime_dir, settings.group, os.environ))
+        try:
+            group.learn()
+            seen = seen_by(group)
+        finally:
+            group.leave()
+    except (ImportError, RefusedError, OSError):
+        return None
+    return seen if seen.processes else None
 
 
 def history(seconds: float) -> tuple[Reading, ...]:

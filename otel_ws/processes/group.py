@@ -52,8 +52,7 @@ class Group:
             found = self._found()
             if not any(member.is_alive() for member in found):
                 self._begin(started)
-            known = json.loads((self.folder / "group.json").read_bytes())
-            self.started, self.salt = float(known["started"]), bytes.fromhex(known["salt"])
+            self.learn()
             self._clock = self._shared_clock()
             own = SharedCells(self.folder, os.getpid(), role, started)
             try:
@@ -66,6 +65,15 @@ class Group:
                 (self.folder / _SEVERAL).touch(0o600)
             self._add_up()
         return own
+
+    def learn(self) -> None:
+        """Read when the group began, and its salt.
+
+        Raises:
+            FileNotFoundError: there has never been a group.
+        """
+        known = json.loads((self.folder / "group.json").read_bytes())
+        self.started, self.salt = float(known["started"]), bytes.fromhex(known["salt"])
 
     @property
     def is_several(self) -> bool:

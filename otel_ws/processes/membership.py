@@ -21,13 +21,11 @@ from otel_ws.ledger import Snapshot
 from otel_ws.live import BY_ID_LIMIT
 from otel_ws.processes import mapping, telling
 from otel_ws.processes.rows import Rows
-from otel_ws.processes.sums import Sums
 from otel_ws.recorder import Recorder
 
 if TYPE_CHECKING:
     from otel_ws.processes.group import Group
     from otel_ws.processes.home import SharedCells
-    from otel_ws.processes.members import Member
 
 PLACE: Final = "processes"
 HISTORY: Final = "history.jsonl"
@@ -68,6 +66,31 @@ class Overview:
     why: str = ""
     is_several: bool = False
     by_id: tuple[tuple[str, str, float], ...] = ()
+
+
+def seen_by(group: Group) -> Overview:
+    """What the members of a group say together, now.
+
+    Raises:
+        OSError: its files cannot be read.
+    """
+    sums, alive = group.look()
+    snapshot = sums.snapshot()
+    told = [member.told for member in alive]
+    users, dual = telling.count_users([one.users for one in told])
+    snapshot.values[semconv.ACTIVE_USERS] = {(): float(users)}
+    snapshot.values[semconv.DUAL_USERS] = {(): float(dual)}
+    share = sum(one.cpu for one in told) / (os.cpu_count() or 1)
+    snapshot.values[semconv.PROCESS_CPU] = {(): min(1.0, share)}
+    found = [
+        Process(member.pid, member.role, member.started, member.active, member.told.cpu, member.told.memory)
+        for member in alive
+    ]
+    found.sort(key=lambda one: (one.started, one.pid))
+    return Overview(
+        time.time(), group.started, snapshot, tuple(found), is_shared=True, is_several=group.is_several,
+        by_id=tuple(telling.count_ids([one.by_id for one in told], BY_ID_LIMIT)),
+    )  # fmt: skip
 
 
 class Membership:
@@ -203,31 +226,13 @@ class Membership:
         if self._group is not None:
             self.tell()
             try:
-                return self._shared(self._group, *self._group.look())
+                return seen_by(self._group)
             except Exception as exc:
                 faults.fault(PLACE, exc)
                 if self._kept is not None:
                     # A little old: this process's own numbers would be less than what was answered before.
                     return self._kept
         return self._alone()
-
-    def _shared(self, group: Group, sums: Sums, alive: list[Member]) -> Overview:
-        snapshot = sums.snapshot()
-        values = snapshot.values
-        users, dual = telling.count_users([member.told.users for member in alive])
-        values[semconv.ACTIVE_USERS] = {(): float(users)}
-        values[semconv.DUAL_USERS] = {(): float(dual)}
-        share = sum(member.told.cpu for member in alive) / (os.cpu_count() or 1)
-        values[semconv.PROCESS_CPU] = {(): min(1.0, share)}
-        found = [
-            Process(member.pid, member.role, member.started, member.active, member.told.cpu, member.told.memory)
-            for member in alive
-        ]
-        found.sort(key=lambda one: (one.started, one.pid))
-        return Overview(
-            time.time(), group.started, snapshot, tuple(found), is_shared=True, is_several=group.is_several,
-            by_id=tuple(telling.count_ids([member.told.by_id for member in alive], BY_ID_LIMIT)),
-        )  # fmt: skip
 
     def _alone(self) -> Overview:
         snapshot = self._recorder.snapshot()

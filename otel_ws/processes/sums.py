@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from otel_ws.ledger import Distribution, Series, Snapshot, width
-from otel_ws.semconv import METRICS, Instrument, Metric
+from otel_ws.semconv import METRICS, OTHER, Instrument, Metric
 from otel_ws.types import Labels
 
 BY_NAME: Final = {metric.name: metric for metric in METRICS}
@@ -47,7 +47,9 @@ class Sums:
                         self.add_distribution(metric, labels, cells)
             elif is_alive or metric.instrument is Instrument.COUNTER:
                 parts = [value for shard in shards if (value := shard[offset])]
-                self._values.setdefault(metric, {}).setdefault(labels, []).extend(parts or (0.0,))
+                # Every metric has cells for what came past its limit; they are shown once there was such a thing.
+                if parts or any(one != OTHER for one in labels):
+                    self._values.setdefault(metric, {}).setdefault(labels, []).extend(parts or (0.0,))
 
     def snapshot(self) -> Snapshot:
         """The totals."""
