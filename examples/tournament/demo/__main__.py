@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from demo.acts import play_match
+from demo.acts import play_match, visit
 from demo.client import Stage, SurpriseError
 from demo.compare import Check, checks
 from demo.expected import Expected, expect
@@ -38,10 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=20.0, help="how long it takes in all, about (default 20)")
     parser.add_argument("--server", choices=SERVERS, default="uvicorn", help="the ASGI server (default uvicorn)")
     parser.add_argument("--way", choices=tuple(MODULES), default="configure", help="the way in (default configure)")
-    parser.add_argument("--serve", action="store_true", help="keep playing until Ctrl-C")
+    parser.add_argument("--workers", type=int, choices=(1, 2, 3, 4), default=1, help="uvicorn's workers (default 1)")
+    parser.add_argument("--serve", action="store_true", help="keep playing until Ctrl-C, to look at the live page")
     parser.add_argument("--otlp", metavar="URL", help="also pass everything on to this OTLP/HTTP endpoint")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the summary as data")
     chosen = parser.parse_args(arguments)
+    if chosen.workers > 1 and chosen.server != "uvicorn":
+        parser.error("--workers is for uvicorn")
     signal.signal(signal.SIGTERM, _terminate)
     try:
         return run(chosen)
@@ -67,12 +70,19 @@ def run(chosen: argparse.Namespace) -> int:
     people, records = People(), Records()
     with tempfile.TemporaryDirectory(prefix="otel-ws-demo-") as folder, Sink(chosen.otlp) as sink:
         server = Server(
-            chosen.server, chosen.way, Path(folder), sink.url, people.key, lambda text: redact(people, text)
+            chosen.server,
+            chosen.way,
+            Path(folder),
+            sink.url,
+            people.key,
+            chosen.workers,
+            lambda text: redact(people, text),
         )
         say("makes a database")
         server.prepare(people.fixture())
         say(f"starts {chosen.server} (way in: {chosen.way})")
         with server:
+            say(f"live page: {server.page}")
             stage = Stage(server.port, people, records)
             house = asyncio.run(perform(stage, server, began + chosen.seconds - CLOSING_SECONDS, say))
             say("waits for the last exports")
@@ -99,7 +109,7 @@ def settle(server: Server, sink: Sink, expected: Expected) -> str:
     while True:
         server.check()
         text = server.scrape()
-        compared = checks(expected, sink.received, text, server.lines())
+        compared = checks(expected, sink.received, text, server.lines(), server.workers)
         if all(check.is_equal for check in compared) or time.monotonic() > deadline:
             return text
         time.sleep(0.3)
@@ -118,7 +128,7 @@ def summarise(
     conversations = stage.records.conversations
     searcher = Searcher(stage.people.secrets())
     lines = server.lines()
-    compared = checks(expect(stage.records), sink.received, text, lines)
+    compared = checks(expect(stage.records), sink.received, text, lines, server.workers)
     return Summary(
         server=chosen.server,
         way=chosen.way,
@@ -147,14 +157,15 @@ def redact(people: People, text: str) -> str:
 def serve(stage: Stage, server: Server, sink: Sink) -> None:
     """Keep a little life on the server until Ctrl-C."""
     sink.keeps = False
-    print(f"\nWebSockets  ws://127.0.0.1:{server.port}/ws/global/  (needs ?token=)")
+    print(f"\nLive page   {server.page}")
+    print(f"WebSockets  ws://127.0.0.1:{server.port}/ws/global/  (needs ?token=)")
     print(f"Prometheus  http://127.0.0.1:{server.prometheus_port}/metrics")
     print("Ctrl-C ends it.", flush=True)
 
     async def play() -> None:
         while True:
             try:
-                await play_match(stage, TOURNAMENTS[0])
+                await (play_match if server.workers == 1 else visit)(stage, TOURNAMENTS[0])
             except (SurpriseError, TimeoutError, OSError) as exc:
                 server.check()
                 print(f"a match ended early: {str(exc) or type(exc).__name__}", flush=True)

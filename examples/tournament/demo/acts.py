@@ -265,7 +265,21 @@ async def play_match(stage: Stage, tournament_id: int) -> None:
     await part(stage, [*members, organizer])
 
 
+async def visit(stage: Stage, tournament_id: int) -> None:
+    """A few people look in, each for himself."""
+    for role in ROLES:
+        client = await stage.join(role, cup(tournament_id))
+        await client.subscribe()
+        await client.ask("heartbeat", "heartbeat")
+        await client.leave()
+
+
 ACTS: Final[tuple[Act, ...]] = (
     not_allowed, bad_tokens, wrong_door, fall_through, floods, too_much, too_many, slow, crash, handled_error, lost,
     goodbyes, sent_away, subprotocols, strange_messages, announcements, business,
+)  # fmt: skip
+# Those that need nobody else on the same worker.
+ALONE: Final[tuple[Act, ...]] = (
+    not_allowed, bad_tokens, wrong_door, fall_through, floods, too_much, slow, crash, handled_error, lost, goodbyes,
+    subprotocols, strange_messages, business,
 )  # fmt: skip

@@ -73,11 +73,13 @@ def chosen(names: Iterable[str], get: Callable[[str], object]) -> Labels:
 
 # --- metrics ------------------------------------------------------------------------------------------------
 def otlp_points(received: Received, scope: str) -> Points:
-    """The points of the last export: they are cumulative, so the last one holds everything."""
+    """The points of each process's last export: they are cumulative, so the last one holds everything."""
     points: Points = {}
-    if not received.metrics:
-        return points
-    for resource in received.metrics[-1].resource_metrics:
+    last: dict[str, Any] = {}
+    for request in received.metrics:
+        for resource in request.resource_metrics:
+            last[attributes(resource.resource.attributes).get("service.instance.id", "")] = resource
+    for resource in last.values():
         for scoped in resource.scope_metrics:
             if scoped.scope.name == scope:
                 for metric in scoped.metrics:

@@ -37,13 +37,14 @@ def free_ports(number: int) -> list[int]:
 
 @dataclass
 class Server:
-    """The example under uvicorn or daphne, instrumented in one of four ways; a context manager."""
+    """The example under uvicorn (one worker, or several) or daphne, instrumented in one of four ways; a context manager."""
 
     kind: str
     way: str
     folder: Path
     otlp: str
     key: str
+    workers: int
     # Takes what must not be printed out of a text.
     redact: Callable[[str], str]
 
@@ -52,6 +53,11 @@ class Server:
         self.json_log = self.folder / "events.jsonl"
         self.log = self.folder / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def page(self) -> str:
+        """Where a browser sees all of it, live."""
+        return f"http://127.0.0.1:{self.port}/monitoring/"
 
     # --- before ------------------------------------------------------------------------------------------
     def prepare(self, fixture: str) -> None:
@@ -85,7 +91,8 @@ class Server:
         return {
             "OTEL_SERVICE_NAME": "tournament",
             "OTEL_TRACES_EXPORTER": "otlp",
-            "OTEL_METRICS_EXPORTER": "otlp,prometheus",
+            # The stock exporter takes the port for one worker.
+            "OTEL_METRICS_EXPORTER": "otlp,prometheus" if self.workers == 1 else "otlp,ws_prometheus",
             "OTEL_LOGS_EXPORTER": "otlp",
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.otlp,
@@ -99,13 +106,17 @@ class Server:
             "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "logging",
             "OTEL_WS_JSON_LOG": str(self.json_log),
             "OTEL_WS_MESSAGE_EVENTS": "all",
+            # Who sits at this machine may look at the page; and another server's workers are not this one's.
+            "OTEL_WS_TRUST_LOOPBACK": "true",
+            "OTEL_WS_GROUP": f"demo-{os.getpid()}",
         }
 
     def _command(self) -> list[str]:
         target = f"tournament.{MODULES[self.way]}:application"
         address = ["--port", str(self.port)]
         if self.kind == "uvicorn":
-            command = [sys.executable, "-m", "uvicorn", "--host", "127.0.0.1", *address, target]
+            several = ["--workers", str(self.workers)] if self.workers > 1 else []
+            command = [sys.executable, "-m", "uvicorn", "--host", "127.0.0.1", *address, *several, target]
         else:
             command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", *address, target]
         if self.way in ("auto", "together"):

@@ -1,5 +1,7 @@
 """Which consumer answers which WebSocket path, and what stands in front of them all."""
 
+from typing import Any
+
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.asgi import get_asgi_application
 from django.urls import path
@@ -7,6 +9,7 @@ from django.urls import path
 # Django must be set up before anything that imports models.
 django_application = get_asgi_application()
 
+from otel_ws.endpoints import monitoring_socket  # noqa: E402
 from tournament.auth import JWTAuthMiddleware  # noqa: E402
 from tournament.consumers import MatchConsumer, TickerConsumer, TournamentConsumer  # noqa: E402
 from tournament.limits import ConnectionLimitMiddleware  # noqa: E402
@@ -24,9 +27,13 @@ websocket_router = URLRouter(
     ]
 )
 
-application = ProtocolTypeRouter(
-    {
-        "http": django_application,
-        "websocket": JWTAuthMiddleware(ConnectionLimitMiddleware(websocket_router)),
-    }
-)
+players = JWTAuthMiddleware(ConnectionLimitMiddleware(websocket_router))
+
+
+async def websocket(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Whoever watches the live page is no player; otel-ws knows who may."""
+    application = monitoring_socket if scope["path"] == "/events/monitor" else players
+    await application(scope, receive, send)
+
+
+application = ProtocolTypeRouter({"http": django_application, "websocket": websocket})

@@ -14,6 +14,7 @@ ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
 INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
+    "otel_ws.django",
     "tournament.apps.TournamentConfig",
 ]
 MIDDLEWARE: list[str] = []
@@ -37,6 +38,9 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "loggers": {"tournament": {"handlers": ["console"], "level": "INFO"}},
 }
+
+# The live page shows the last events and traces too.
+OTEL_WS = {"recent": True}
 
 MESSAGES_PER_SECOND = 10
 CONNECTIONS_PER_USER = 3
