@@ -110,7 +110,7 @@ class SharedCells:
         """In a forked child: the cells become its own, and the parent's lock is not held by it any longer."""
         for shard in shards:
             mapping.take_away(shard)
-        self.forget(keep=True)
+        self._close()
 
     # --- how this process is ----------------------------------------------------------------------------
     def publish(self, told: bytes) -> None:
@@ -127,17 +127,24 @@ class SharedCells:
         except OSError:
             return False
 
-    def forget(self, *, keep: bool = False) -> None:
+    def forget(self) -> None:
         """Let go of the files; their counts stay, as those of a process that ended."""
+        if self._cells_fd >= 0:
+            with suppress(OSError):
+                # Said, because the cells are still mapped, and a mapping holds the lock as an open file does.
+                fcntl.flock(self._cells_fd, fcntl.LOCK_UN)
+        self._close()
+        if not (self._folder / f"{self.id}.cells").exists():
+            for one in self._folder.glob(f"{self.id}.*"):
+                with suppress(OSError):
+                    one.unlink()
+
+    def _close(self) -> None:
         for fd in (self._cells_fd, self._names_fd):
             if fd >= 0:
                 with suppress(OSError):
                     os.close(fd)
         self._cells_fd = self._names_fd = -1
-        if not keep and not (self._folder / f"{self.id}.cells").exists():
-            for one in self._folder.glob(f"{self.id}.*"):
-                with suppress(OSError):
-                    one.unlink()
 
     # --- files ------------------------------------------------------------------------------------------
     def _make(self, ending: str, flags: int = 0) -> int:
