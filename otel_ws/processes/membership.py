@@ -105,7 +105,8 @@ class Membership:
         self._teller = telling.Teller()
         self.rows = Rows(None)
         self.started = recorder.ledger.started_ns / 1e9
-        self._telling, self._looking = threading.Lock(), threading.Lock()
+        # Looking tells, and telling may join again, which looks anew.
+        self._telling, self._looking = threading.Lock(), threading.RLock()
         self._told_at = 0.0
         self._kept: Overview | None = None
         self._kept_at = self._stamp = 0.0
@@ -180,9 +181,20 @@ class Membership:
         try:
             if time.monotonic() - self._told_at >= TELL_SECONDS:
                 self._told_at = time.monotonic()
+                if not self._home.is_there():
+                    self._join_again()
                 self._home.publish(self._teller.tell(self._recorder))
         finally:
             self._telling.release()
+
+    def _join_again(self) -> None:
+        """A cleaner of old files came by: the files are made anew, with all counts."""
+        assert self._group is not None
+        assert self._home is not None
+        gone = self._home
+        with self._looking:
+            self._home = self._group.join(self._recorder.ledger, self._role, self.started)
+        gone.forget()
 
     def is_leader(self) -> bool:
         """Whether it leads; alone it does."""
