@@ -8,7 +8,8 @@ Django projects include ``otel_ws.django.urls`` instead. What is told, and who m
 
 from __future__ import annotations
 
-from otel_ws.endpoints.access import access, headers_of
+from otel_ws.endpoints.access import access as standing
+from otel_ws.endpoints.access import headers_of
 from otel_ws.endpoints.answers import SOCKET
 from otel_ws.endpoints.door import BODY_LIMIT, headers, respond
 from otel_ws.endpoints.monitor import monitoring_socket
@@ -35,7 +36,7 @@ async def _answered(scope: Scope, receive: Receive, send: Send) -> None:
         await (monitoring_socket if _path(scope) == SOCKET else _closed)(scope, receive, send)
     elif kind == "http":
         request = await _request(scope, receive)
-        reply = error(413) if request is None else await respond(request, access(scope))
+        reply = error(413) if request is None else await respond(request, standing(scope))
         await _send(reply, scope, send)
     elif kind == "lifespan":
         while (await receive())["type"] != "lifespan.shutdown":

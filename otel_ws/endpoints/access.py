@@ -139,7 +139,10 @@ def _is_loopback(headers: Mapping[str, str], peer: object) -> bool:
 
 
 def _is_loopback_name(host: str) -> bool:
-    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
     return name == "localhost" or _is_loopback_address(name)
 
 

@@ -77,19 +77,28 @@ def _page(request: Request) -> Reply:
 
 
 ROUTES: Final[Mapping[str, Route]] = {
-    "/healthz": Route(_alive, "Whether the process answers at all.", is_open=True),
+    "/healthz": Route(_alive, "Whether the process answers at all.", "healthz", is_open=True),
     "/readiness": Route(
-        _ready, "Whether the database, the cache and the channel layer answer.", is_open=True, thread=READINESS
+        _ready,
+        "Whether the database, the cache and the channel layer answer.",
+        "readiness",
+        is_open=True,
+        thread=READINESS,
     ),
-    "/health": Route(_of(health.answer), "The verdict, its reasons, and each component's.", thread=LOOK),
-    "/health/detailed": Route(_of(detailed.answer), "Each component with its numbers.", thread=LOOK),
-    "/health/events": Route(_of(events.answer, 503), "How messages are worked off.", thread=LOOK),
+    "/health": Route(_of(health.answer), "The verdict, its reasons, and each component's.", "health", thread=LOOK),
+    "/health/detailed": Route(_of(detailed.answer), "Each component with its numbers.", "detailed", thread=LOOK),
+    "/health/events": Route(_of(events.answer, 503), "How messages are worked off.", "events", thread=LOOK),
     "/monitoring/connection-health": Route(
-        _of(connections.answer), "Open connections by health, transport and age, now and of late.", thread=LOOK
+        _of(connections.answer),
+        "Open connections by health, transport and age, now and of late.",
+        "connections",
+        thread=LOOK,
     ),
-    "/monitoring/performance": Route(_of(performance.answer), "Times, rates, memory and CPU.", thread=LOOK),
-    "/monitoring/errors": Route(_of(errors.answer), "The errors of the last hour.", thread=LOOK),
-    "/ws-metrics/": Route(_of(ws_metrics.answer), "The few numbers that scripts ask for.", thread=LOOK),
+    "/monitoring/performance": Route(
+        _of(performance.answer), "Times, rates, memory and CPU.", "performance", thread=LOOK
+    ),
+    "/monitoring/errors": Route(_of(errors.answer), "The errors of the last hour.", "errors", thread=LOOK),
+    "/ws-metrics/": Route(_of(ws_metrics.answer), "The few numbers that scripts ask for.", "ws_metrics", thread=LOOK),
     "/metrics": Route(_metrics, "All numbers of otel-ws for Prometheus, as text or OpenMetrics.", thread=LOOK),
     PAGE: Route(_page, "The live page.", methods=("GET", "HEAD", "POST")),
     **{path: Route(_asset(path), "A part of the live page.", is_open=True) for path in page.ASSETS if path != PAGE},

@@ -15,7 +15,8 @@ from otel_ws.endpoints.routes import HTML, Reply, Request
 _PAGE: Final = """<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><title>Sign in - otel-ws</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="stylesheet" href="page.css"></head>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="icon.svg" type="image/svg+xml"><link rel="stylesheet" href="page.css"></head>
 <body><main class="sign-in"><h1>otel-ws</h1>
 {body}
 </main></body>
@@ -42,8 +43,11 @@ def form(status: int = 401, wrong: bool = False) -> Reply:
 
 def answer(request: Request) -> Reply:
     """Whoever sent the token gets the cookie and is sent to the page."""
-    offered = parse_qs(request.body.decode("latin-1"), max_num_fields=4).get("token", [""])
-    value = sign_in(offered[-1])
+    try:
+        offered = parse_qs(request.body.decode("latin-1"), max_num_fields=4).get("token", [""])[-1]
+    except ValueError:
+        offered = ""
+    value = sign_in(offered)
     if value is None:
         return form(wrong=True)
     secure = "; Secure" if request.is_secure else ""

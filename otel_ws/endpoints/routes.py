@@ -57,6 +57,8 @@ class Route:
 
     answer: Callable[[Request], Reply]
     brief: str
+    # The file of its JSON Schema in ``monitoring/schemas``, where it answers with JSON.
+    schema: str = ""
     is_open: bool = False
     thread: str = ""
     methods: tuple[str, ...] = ("GET", "HEAD")
@@ -69,7 +71,6 @@ def reply(status: int, answer: Mapping[str, Any]) -> Reply:
 
 # A fixed sentence for each: an error repeats nothing of the request.
 ERRORS: Final = {
-    400: ("bad_request", "The request cannot be read."),
     401: ("not_authenticated", "This endpoint is for staff of the project and for holders of its token."),
     403: ("not_permitted", "This user is no staff of the project."),
     404: ("not_found", "There is no such endpoint."),

@@ -41,5 +41,5 @@ def milliseconds(seconds: float | None) -> float | None:
 
 
 def share(part: float, whole: float) -> float:
-    """A share from 0 to 1; of nothing, 0."""
-    return round(part / whole, 6) if whole > 0 else 0.0
+    """A share from 0 to 1; of nothing, 0. Totals that began anew, and memory counted twice, make no more than all."""
+    return min(1.0, round(part / whole, 6)) if whole > 0 else 0.0
