@@ -11,7 +11,7 @@ import json
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from otel_ws import monitoring, unseen
+from otel_ws import monitoring, processes, unseen
 from otel_ws.endpoints.access import ADMITTED, REFUSED, access
 from otel_ws.endpoints.routes import ERRORS
 from otel_ws.faults import fault
@@ -84,6 +84,8 @@ async def monitoring_socket(scope: Scope, receive: Receive, send: Send) -> None:
     if not await _is_admitted(scope, send):
         return
     await send({"type": "websocket.accept"})
+    # A worker that nobody has connected to yet tells what the others count, too.
+    processes.join()
     if len(_watchers) >= WATCHERS:
         await send({"type": "websocket.close", "code": TOO_MANY})
         return

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -121,14 +121,14 @@ class Running:
 
 def start_server(
     folder: Path, server: str, application: str = "two_lines:application", *, zero_code: bool = False,
-    wait: bool = True, **environment: str,
+    wait: bool = True, port: int | None = None, more: Sequence[str] = (), **environment: str,
 ) -> Running:  # fmt: skip
-    """Start a server with an application, and wait until it answers."""
+    """Start a server with an application and ``more`` options, and wait until it answers."""
     module, *options = SERVERS[server]
     for needed in {module, options[-1] if options else module}:
         if find_spec(needed) is None:
             pytest.skip(f"{needed} is not installed")
-    port = free_port()
+    port = port or free_port()
     if module == "daphne":
         address = ["-b", "127.0.0.1", "-p", str(port)]
     elif module == "hypercorn":
@@ -138,7 +138,7 @@ def start_server(
     runner = [sys.executable, "-m", module]
     if zero_code:
         runner = [str(Path(sys.executable).with_name(name)) for name in ("opentelemetry-instrument", module)]
-    one = Running([*runner, *options, *address, application], port, folder, environment)
+    one = Running([*runner, *options, *address, *more, application], port, folder, environment)
     if wait:
         try:
             assert until(one.ready, 20), one.output()
