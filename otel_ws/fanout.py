@@ -5,6 +5,7 @@ It holds the parts and hands things over. It refuses to know what any of them me
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,9 +13,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
 from otel_ws import faults, semconv
+from otel_ws.console import for_people, is_colourful
 from otel_ws.deliveries import Deliveries
 from otel_ws.ledger import Ledger, Snapshot
-from otel_ws.lines import JsonLines, render
+from otel_ws.lines import Lines, render
 from otel_ws.live import Live
 from otel_ws.policy import Policy
 from otel_ws.recent import Recent
@@ -110,7 +112,9 @@ class Fanout:
         self._tallies: dict[tuple[tuple[str, ...], str | None, str], Tally] = {}
         self.writers: tuple[EventWriter, ...] = (Events(logger_provider, VERSION),)
         if settings.json_log:
-            self.writers += (JsonLines(settings.json_log),)
+            self.writers += (Lines(settings.json_log),)
+        if settings.console_log:
+            self.writers += (Lines("stderr", for_people(is_colourful(2, os.environ))),)
         # The last events and spans, where somebody asked for them; `sdk` brings the spans.
         self.recent = Recent(render) if settings.recent else None
         if self.recent is not None:
@@ -247,5 +251,5 @@ class Fanout:
         self.ledger.after_fork()
         self.live.after_fork()
         for writer in self.writers:
-            if isinstance(writer, (JsonLines, Recent)):
+            if isinstance(writer, (Lines, Recent)):
                 writer.after_fork()

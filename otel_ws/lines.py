@@ -1,4 +1,4 @@
-"""Events as JSON lines on stdout or in a file: an ``EventWriter`` that works without an SDK.
+"""Events as lines on a standard stream or in a file: an ``EventWriter`` that works without an SDK.
 
 One ``O_APPEND`` write a line, from one background thread with a bounded queue, so that the event loop never
 waits for a disk, and lines of several processes do not mix. It knows files, not what an event means.
@@ -10,6 +10,7 @@ import json
 import os
 import threading
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,7 @@ from otel_ws.types import EventRecord
 
 QUEUE_LIMIT: Final = 10_000
 ROTATE_BYTES: Final = 64 * 1024 * 1024
+_STREAMS: Final = {"stdout": 1, "stderr": 2}
 _IN_MILLISECONDS: Final = {DURATION, RETRY_AFTER, SETUP_DURATION, SEND_LONGEST}
 
 
@@ -56,11 +58,15 @@ def render(record: EventRecord) -> str:
     return json.dumps(line, separators=(",", ":"))
 
 
-class JsonLines:
-    """Writes lines in the background; a full queue drops and counts."""
+class Lines:
+    """Writes lines in the background, JSON unless told otherwise; a full queue drops and counts.
 
-    def __init__(self, target: str) -> None:
+    ``target`` is ``stdout``, ``stderr`` or a path.
+    """
+
+    def __init__(self, target: str, render: Callable[[EventRecord], str] = render) -> None:
         self._pattern = target
+        self._render = render
         self._queue: deque[bytes] = deque()
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -71,7 +77,7 @@ class JsonLines:
 
     def write(self, record: EventRecord) -> None:
         """Queue one line."""
-        line = (render(record) + "\n").encode()
+        line = (self._render(record) + "\n").encode()
         with self._wake:
             if len(self._queue) >= QUEUE_LIMIT:
                 fault("lines_queue_full", QueueFullError())
@@ -138,8 +144,8 @@ class JsonLines:
                     self._wake.notify_all()
 
     def _target(self) -> int:
-        if self._pattern == "stdout":
-            return 1
+        if self._pattern in _STREAMS:
+            return _STREAMS[self._pattern]
         path = self._pattern.replace("{pid}", str(os.getpid()))
         if self._file >= 0 and not self._is_current(path):
             os.close(self._file)

@@ -67,6 +67,12 @@ class Settings:
         "a path with `{pid}` is rotated at 64 MiB.",
         forms.PATH,
     )
+    console_log: bool = _setting(
+        False,
+        parsers.flag,
+        "true, false",
+        "Also write every event as a line for people to standard error, in colour on a terminal: for development.",
+    )
     message_events: str = _setting(
         "slow",
         parsers.choice("all", "sampled", "slow", "errors", "off"),

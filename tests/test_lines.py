@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import otel_ws
 from otel_ws import faults, lines, semconv
-from otel_ws.lines import JsonLines, render
+from otel_ws.lines import Lines, render
 from otel_ws.policy import Policy
 from otel_ws.semconv import Attribute, Event
 from otel_ws.types import Cleared, EventRecord, Value
@@ -59,12 +59,12 @@ def _forget() -> Iterator[None]:
 
 
 @pytest.fixture
-def opened() -> Iterator[Callable[[object], JsonLines]]:
+def opened() -> Iterator[Callable[[object], Lines]]:
     """Writers that are closed when the test ends."""
-    made: list[JsonLines] = []
+    made: list[Lines] = []
 
-    def make(target: object) -> JsonLines:
-        made.append(JsonLines(str(target)))
+    def make(target: object) -> Lines:
+        made.append(Lines(str(target)))
         return made[-1]
 
     yield make
@@ -191,7 +191,7 @@ def test_a_line_has_no_blanks_between_its_fields() -> None:
 
 
 # --- a file -----------------------------------------------------------------------------------------------------
-def test_each_event_is_a_line(tmp_path: Path, opened: Callable[[object], JsonLines]) -> None:
+def test_each_event_is_a_line(tmp_path: Path, opened: Callable[[object], Lines]) -> None:
     """Events are written in order, one JSON object a line, with a line break after the last."""
     path = tmp_path / "events.jsonl"
     writer = opened(path)
@@ -205,7 +205,7 @@ def test_each_event_is_a_line(tmp_path: Path, opened: Callable[[object], JsonLin
     assert text.endswith("}\n")
 
 
-def test_lines_are_added_to_a_file_that_is_there(tmp_path: Path, opened: Callable[[object], JsonLines]) -> None:
+def test_lines_are_added_to_a_file_that_is_there(tmp_path: Path, opened: Callable[[object], Lines]) -> None:
     """What an earlier process wrote stays."""
     path = tmp_path / "events.jsonl"
     path.write_text('{"count":-1}\n')
@@ -217,7 +217,7 @@ def test_lines_are_added_to_a_file_that_is_there(tmp_path: Path, opened: Callabl
     assert [-1, 0] == counts(path.read_text())
 
 
-def test_the_file_is_not_made_before_there_is_an_event(tmp_path: Path, opened: Callable[[object], JsonLines]) -> None:
+def test_the_file_is_not_made_before_there_is_an_event(tmp_path: Path, opened: Callable[[object], Lines]) -> None:
     """A writer that has nothing to write leaves no file and starts no thread."""
     before = threading.active_count()
 
@@ -227,7 +227,7 @@ def test_the_file_is_not_made_before_there_is_an_event(tmp_path: Path, opened: C
     assert before == threading.active_count()
 
 
-def test_others_may_not_read_the_file(tmp_path: Path, opened: Callable[[object], JsonLines]) -> None:
+def test_others_may_not_read_the_file(tmp_path: Path, opened: Callable[[object], Lines]) -> None:
     """The file holds ids: it is for its owner and group."""
     path = tmp_path / "events.jsonl"
     writer = opened(path)
@@ -239,7 +239,7 @@ def test_others_may_not_read_the_file(tmp_path: Path, opened: Callable[[object],
 
 
 def test_each_line_is_one_write(
-    tmp_path: Path, opened: Callable[[object], JsonLines], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, opened: Callable[[object], Lines], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A line is handed to the system whole and alone, so that lines of several processes do not mix."""
     written: list[bytes] = []
@@ -264,7 +264,7 @@ def test_each_line_is_one_write(
 
 
 def test_a_write_that_the_system_cut_short_is_finished(
-    tmp_path: Path, opened: Callable[[object], JsonLines], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, opened: Callable[[object], Lines], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the system takes a part of a line, the rest follows."""
     path = tmp_path / "events.jsonl"
@@ -279,7 +279,7 @@ def test_a_write_that_the_system_cut_short_is_finished(
     assert [0, 1, 2] == counts(path.read_text())
 
 
-def test_the_file_is_opened_for_appending(tmp_path: Path, opened: Callable[[object], JsonLines]) -> None:
+def test_the_file_is_opened_for_appending(tmp_path: Path, opened: Callable[[object], Lines]) -> None:
     """Two writers on one file, as in two processes, do not write over each other's lines."""
     path = tmp_path / "events.jsonl"
     first, second = opened(path), opened(path)
@@ -293,7 +293,7 @@ def test_the_file_is_opened_for_appending(tmp_path: Path, opened: Callable[[obje
     assert list(range(20)) == counts(path.read_text())
 
 
-def test_threads_write_whole_lines(tmp_path: Path, opened: Callable[[object], JsonLines]) -> None:
+def test_threads_write_whole_lines(tmp_path: Path, opened: Callable[[object], Lines]) -> None:
     """Eight threads that write at once lose no line and break none."""
     path = tmp_path / "events.jsonl"
     writer = opened(path)
@@ -315,7 +315,7 @@ def test_threads_write_whole_lines(tmp_path: Path, opened: Callable[[object], Js
 def test_closing_writes_what_is_queued(tmp_path: Path) -> None:
     """What was handed over before the end is in the file after it."""
     path = tmp_path / "events.jsonl"
-    writer = JsonLines(str(path))
+    writer = Lines(str(path))
     for number in range(500):
         writer.write(numbered(number))
 
@@ -327,7 +327,7 @@ def test_closing_writes_what_is_queued(tmp_path: Path) -> None:
 def test_closing_leaves_neither_a_thread_nor_an_open_file(tmp_path: Path) -> None:
     """After the end, the thread is gone and the file is closed."""
     before = threading.active_count()
-    writer = JsonLines(str(tmp_path / "events.jsonl"))
+    writer = Lines(str(tmp_path / "events.jsonl"))
     writer.write(numbered(0))
 
     writer.close()
@@ -338,7 +338,7 @@ def test_closing_leaves_neither_a_thread_nor_an_open_file(tmp_path: Path) -> Non
 
 def test_closing_twice_is_no_error(tmp_path: Path) -> None:
     """A second end does nothing."""
-    writer = JsonLines(str(tmp_path / "events.jsonl"))
+    writer = Lines(str(tmp_path / "events.jsonl"))
     writer.write(numbered(0))
 
     writer.close()
@@ -348,7 +348,7 @@ def test_closing_twice_is_no_error(tmp_path: Path) -> None:
 
 
 # --- rotation ---------------------------------------------------------------------------------------------------
-def test_a_file_that_was_moved_away_is_opened_anew(tmp_path: Path, opened: Callable[[object], JsonLines]) -> None:
+def test_a_file_that_was_moved_away_is_opened_anew(tmp_path: Path, opened: Callable[[object], Lines]) -> None:
     """After log rotation by renaming, lines go to a new file of the old name."""
     path, moved = tmp_path / "events.jsonl", tmp_path / "events.jsonl.1"
     writer = opened(path)
@@ -362,7 +362,7 @@ def test_a_file_that_was_moved_away_is_opened_anew(tmp_path: Path, opened: Calla
     assert ([0], [1]) == (counts(moved.read_text()), counts(path.read_text()))
 
 
-def test_a_file_that_was_replaced_is_opened_anew(tmp_path: Path, opened: Callable[[object], JsonLines]) -> None:
+def test_a_file_that_was_replaced_is_opened_anew(tmp_path: Path, opened: Callable[[object], Lines]) -> None:
     """After rotation that made the new file itself, lines go to that file."""
     path, moved = tmp_path / "events.jsonl", tmp_path / "events.jsonl.1"
     writer = opened(path)
@@ -378,7 +378,7 @@ def test_a_file_that_was_replaced_is_opened_anew(tmp_path: Path, opened: Callabl
 
 
 def test_a_file_that_was_emptied_goes_on_at_its_beginning(
-    tmp_path: Path, opened: Callable[[object], JsonLines]
+    tmp_path: Path, opened: Callable[[object], Lines]
 ) -> None:
     """After rotation by copying and truncating, there is no hole at the beginning of the file."""
     path = tmp_path / "events.jsonl"
@@ -393,7 +393,7 @@ def test_a_file_that_was_emptied_goes_on_at_its_beginning(
     assert [1] == counts(path.read_text())
 
 
-def test_the_process_id_takes_the_place_of_its_name(tmp_path: Path, opened: Callable[[object], JsonLines]) -> None:
+def test_the_process_id_takes_the_place_of_its_name(tmp_path: Path, opened: Callable[[object], Lines]) -> None:
     """``{pid}`` in the path is the number of the process."""
     writer = opened(tmp_path / "events-{pid}.jsonl")
 
@@ -404,7 +404,7 @@ def test_the_process_id_takes_the_place_of_its_name(tmp_path: Path, opened: Call
 
 
 def test_a_process_own_file_is_rotated_by_size(
-    tmp_path: Path, opened: Callable[[object], JsonLines], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, opened: Callable[[object], Lines], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that only this process writes is moved to ``.1`` when it is big enough, and begun anew."""
     monkeypatch.setattr(lines, "ROTATE_BYTES", 3 * len(render(numbered(0)) + "\n"))
@@ -420,7 +420,7 @@ def test_a_process_own_file_is_rotated_by_size(
 
 
 def test_rotation_keeps_one_old_file(
-    tmp_path: Path, opened: Callable[[object], JsonLines], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, opened: Callable[[object], Lines], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However much is written, there are two files: the disk does not fill up."""
     monkeypatch.setattr(lines, "ROTATE_BYTES", 1)
@@ -435,7 +435,7 @@ def test_rotation_keeps_one_old_file(
 
 
 def test_a_shared_file_is_not_rotated_by_us(
-    tmp_path: Path, opened: Callable[[object], JsonLines], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, opened: Callable[[object], Lines], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that other processes may write is left to whoever rotates it."""
     monkeypatch.setattr(lines, "ROTATE_BYTES", 1)
@@ -460,7 +460,7 @@ def test_a_file_is_rotated_at_64_mebibytes() -> None:
 # --- trouble ----------------------------------------------------------------------------------------------------
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no named pipes")
 def test_a_full_queue_drops_and_counts(
-    tmp_path: Path, opened: Callable[[object], JsonLines], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, opened: Callable[[object], Lines], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the disk stands still, lines beyond the limit are dropped and counted; the others are written."""
     monkeypatch.setattr(lines, "QUEUE_LIMIT", 5)
@@ -489,7 +489,7 @@ def test_a_full_queue_does_not_wait() -> None:
 
 
 def test_a_disk_that_refuses_is_counted_and_the_next_line_is_tried(
-    tmp_path: Path, opened: Callable[[object], JsonLines]
+    tmp_path: Path, opened: Callable[[object], Lines]
 ) -> None:
     """A folder that went away loses lines, counted and without an exception; when it is back, so are the lines."""
     folder = tmp_path / "logs"
@@ -511,7 +511,7 @@ def test_a_disk_that_refuses_is_counted_and_the_next_line_is_tried(
 
 
 def test_every_line_that_a_disk_refused_is_counted(
-    tmp_path: Path, opened: Callable[[object], JsonLines], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, opened: Callable[[object], Lines], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Lines that were queued together and could not be written count one each, not one for all of them."""
     ready = threading.Event()
@@ -538,7 +538,7 @@ def test_every_line_that_a_disk_refused_is_counted(
 PRELUDE = """
 import os, sys
 from otel_ws import recorder, semconv
-from otel_ws.lines import JsonLines
+from otel_ws.lines import Lines
 from otel_ws.settings import Settings
 from otel_ws.types import Cleared, EventRecord
 
@@ -548,7 +548,7 @@ def numbered(number):
 MANY = (
     PRELUDE
     + """
-writer = JsonLines(sys.argv[1])
+writer = Lines(sys.argv[1])
 first = int(sys.argv[2])
 sys.stdin.readline()
 for number in range(first, first + 2000):
@@ -561,7 +561,7 @@ writer.close()
 STDOUT = (
     PRELUDE
     + """
-writer = JsonLines("stdout")
+writer = Lines("stdout")
 for number in range(3):
     writer.write(numbered(number))
 writer.close()

@@ -27,6 +27,7 @@ FIELDS = {one.name: one for one in dataclasses.fields(Settings)}
 DEFAULTS: dict[str, Any] = {
     "enabled": True,
     "json_log": "",
+    "console_log": False,
     "message_events": "slow",
     "runtime_dir": "",
     "group": "",
@@ -66,6 +67,7 @@ FLAGS = [
 RIGHT: dict[str, list[tuple[str, Any]]] = {
     "enabled": FLAGS,
     "json_log": [("stdout", "stdout"), ("events.jsonl", "events.jsonl"), ("events-{pid}.jsonl", "events-{pid}.jsonl")],
+    "console_log": FLAGS,
     "message_events": [(text, text) for text in ["all", "sampled", "slow", "errors", "off"]] + [(" ALL ", "all")],
     "runtime_dir": [("/run/app", "/run/app"), (" /tmp ", "/tmp")],
     "group": [("blue", "blue"), (" green-2 ", "green-2")],
@@ -97,6 +99,7 @@ RIGHT: dict[str, list[tuple[str, Any]]] = {
 NATIVE: dict[str, list[tuple[Any, Any]]] = {
     "enabled": [(True, True), (False, False)],
     "json_log": [(Path("events.jsonl"), "events.jsonl")],
+    "console_log": [(True, True), (False, False)],
     "message_events": [("off", "off")],
     "runtime_dir": [(Path("/run/app"), "/run/app"), ("", "")],
     "group": [("blue", "blue"), ("", "")],
@@ -129,6 +132,7 @@ NATIVE: dict[str, list[tuple[Any, Any]]] = {
 WRONG: dict[str, list[str]] = {
     "enabled": ["maybe", "2", "truee"],
     "json_log": ["no-such-folder/events.jsonl", "stderr", "-", "./", "."],
+    "console_log": ["maybe", "stderr"],
     "message_events": ["loud", "slow,errors", "true"],
     "runtime_dir": ["run/app", "."],
     "group": ["blue green", "1st", "a,b"],

@@ -25,7 +25,7 @@ from otel_ws.cli.drive import Drive
 from otel_ws.cli.marks import Marks
 from otel_ws.cli.report import Leak, Report
 from otel_ws.cli.routes import routes_of
-from otel_ws.lines import JsonLines
+from otel_ws.lines import Lines
 
 HIDDEN: Final = "(not shown: it is the leak)"
 TOLD_EVERY: Final = 2.0
@@ -74,7 +74,7 @@ def run(
                 "telemetry is off (OTEL_WS_ENABLED=false or OTEL_SDK_DISABLED=true): nothing was driven"
             )
             return report
-        writer = JsonLines(str(lines))
+        writer = Lines(str(lines))
         active.writers = (*active.writers, writer)
         careless = _careless(marks, report, has_sdk)
         with load.quiet() as tell:
