@@ -1,20 +1,28 @@
 """Writes the tables of the documentation from the code that they describe; ``--check`` fails where one is old.
 
-The settings come from ``otel_ws.settings``, the telemetry from ``otel_ws.semconv``; the words around the tables
-are kept by hand, between the markers nothing is.
+The settings come from ``otel_ws.settings``, the telemetry from ``otel_ws.semconv``, the endpoints from
+``otel_ws.endpoints`` and the schemas of their answers; the words around the tables are kept by hand, between the
+markers nothing is. ``openapi.json`` is written whole.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import difflib
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from otel_ws import semconv, settings
+from otel_ws.endpoints.answers import PAGE, ROUTES
+from otel_ws.exposition import OPENMETRICS, TEXT
 from otel_ws.semconv import Attribute, Kind
+from otel_ws.thresholds import Thresholds
 
 HERE = Path(__file__).parent
 FORMS = {
@@ -100,12 +108,95 @@ def events_table() -> str:
     )
 
 
+def thresholds_table() -> str:
+    """Where the rules of the verdict fire."""
+    return rows(("name", "default"), ((code(one.name), f"{one.default:g}") for one in dataclasses.fields(Thresholds)))
+
+
+def endpoints_table() -> str:
+    """Every endpoint that answers with numbers, and the page."""
+    return rows(
+        ("endpoint", "what it tells", "who may ask", "schema of the answer"),
+        (
+            (
+                code(path),
+                route.brief,
+                "everybody" if route.is_open else "staff, or with the token",
+                f"[{route.schema}.json](../otel_ws/monitoring/schemas/{route.schema}.json)" if route.schema else "-",
+            )
+            for path, route in ROUTES.items()
+            if path == PAGE or not path.startswith(PAGE) or route.schema
+        ),
+    )
+
+
+def schema(name: str) -> dict[str, Any]:
+    """The schema of an answer, as OpenAPI has it."""
+    text = files("otel_ws.monitoring").joinpath("schemas", f"{name}.json").read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text)
+    del found["$schema"]
+    return found
+
+
+def openapi() -> str:
+    """The OpenAPI description of the endpoints; what may go wrong is the same for all."""
+    known = sorted({route.schema for route in ROUTES.values() if route.schema} | {"error"})
+    unavailable = {"readiness": "readiness", "events": "events"}
+    paths: dict[str, Any] = {}
+    for path, route in ROUTES.items():
+        if not route.schema and path != "/metrics":
+            continue
+        kinds = ["application/json"] if route.schema else [TEXT.partition(";")[0], OPENMETRICS.partition(";")[0]]
+        told: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{route.schema}"}} if route.schema else {}
+        answers = {"200": {"description": route.brief, "content": dict.fromkeys(kinds, told)}}
+        if route.schema != "healthz":
+            other = unavailable.get(route.schema, "error")
+            about = "Telemetry is off." if other == "error" else "The answer says what is wrong."
+            answers["503"] = _answer(about, other)
+        if not route.is_open:
+            answers["401"] = _answer("No credential, or a wrong one.", "error")
+            answers["403"] = _answer("A user who is no staff.", "error")
+        answers["405"] = _answer("Another method than GET and HEAD.", "error")
+        paths[path] = {
+            "get": {
+                "summary": route.brief,
+                "operationId": path.strip("/").replace("/", "-"),
+                "security": [] if route.is_open else [{"token": []}, {"session": []}],
+                "responses": dict(sorted(answers.items())),
+            }
+        }
+    description = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "otel-ws",
+            "version": "1",
+            "description": "What runs here, how it is, and how fast. Read-only; no answer holds personal data.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": {name: schema(name) for name in known},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": "OTEL_WS_TOKEN_FILE"},
+                "session": {"type": "apiKey", "in": "cookie", "name": "sessionid", "description": "Staff, in Django"},
+            },
+        },
+    }
+    return json.dumps(description, indent=2) + "\n"
+
+
+def _answer(about: str, name: str) -> dict[str, Any]:
+    told = {"schema": {"$ref": f"#/components/schemas/{name}"}}
+    return {"description": about, "content": {"application/json": told}}
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "settings": settings_table,
     "attributes": attributes_table,
     "metrics": metrics_table,
     "spans": spans_table,
     "events": events_table,
+    "endpoints": endpoints_table,
+    "thresholds": thresholds_table,
 }
 
 
@@ -125,9 +216,9 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 where a table is old")
     check = parser.parse_args().check
     old = 0
-    for page in sorted(HERE.rglob("*.md")):
-        before = page.read_text(encoding="utf-8")
-        after = filled(before)
+    for page in [*sorted(HERE.rglob("*.md")), HERE / "openapi.json"]:
+        before = page.read_text(encoding="utf-8") if page.exists() else ""
+        after = filled(before) if page.suffix == ".md" else openapi()
         if before == after:
             continue
         old += 1
