@@ -377,9 +377,7 @@ def test_a_file_that_was_replaced_is_opened_anew(tmp_path: Path, opened: Callabl
     assert ([0], [1]) == (counts(moved.read_text()), counts(path.read_text()))
 
 
-def test_a_file_that_was_emptied_goes_on_at_its_beginning(
-    tmp_path: Path, opened: Callable[[object], Lines]
-) -> None:
+def test_a_file_that_was_emptied_goes_on_at_its_beginning(tmp_path: Path, opened: Callable[[object], Lines]) -> None:
     """After rotation by copying and truncating, there is no hole at the beginning of the file."""
     path = tmp_path / "events.jsonl"
     writer = opened(path)
