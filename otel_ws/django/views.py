@@ -32,7 +32,10 @@ async def endpoint(request: HttpRequest, route: str) -> HttpResponse:
     response = HttpResponse(reply.body, status=reply.status)
     del response["Content-Type"]
     for name, value in headers(reply):
-        response[name] = value
+        if name == "Set-Cookie":
+            response.cookies.load(value)
+        else:
+            response[name] = value
     return response
 
 
