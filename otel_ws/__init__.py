@@ -75,11 +75,11 @@ def _follow(fanout: Fanout) -> None:
     gate.follow(fanout)
 
 
-def _join(fanout: Fanout) -> None:
+def _join(fanout: Fanout) -> bool:
     # Late, as a process that only starts others needs none of it; a platform without file locks has none of it.
     from otel_ws import processes
 
-    processes.joined(fanout)
+    return processes.joined(fanout)
 
 
 recorder.speed_up = _speed_up

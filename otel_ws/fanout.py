@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -42,8 +43,9 @@ def nothing(fanout: Fanout) -> None:
     fanout.is_fast = True
 
 
-def alone(fanout: Fanout) -> None:
+def alone(fanout: Fanout) -> bool:
     """There are no others: a recorder of a test."""
+    return True
 
 
 def random_uuid() -> str:
@@ -106,8 +108,9 @@ class Fanout:
         self.on_pulse: list[Callable[[], None]] = []
         self.on_idle: list[Callable[[], None]] = []
         # Once this process does the work, and does not only start those that do, it joins the others of the host.
-        self.join: Callable[[Fanout], None] = alone
+        self.join: Callable[[Fanout], bool] = alone
         self.has_joined = False
+        self._joining = threading.Lock()
         self._by_door: dict[tuple[str, str], Tally] = {}
         self._tallies: dict[tuple[tuple[str, ...], str | None, str], Tally] = {}
         self.writers: tuple[EventWriter, ...] = (Events(logger_provider, VERSION),)
@@ -218,12 +221,15 @@ class Fanout:
 
     def serves(self) -> None:
         """A connection, a worker's task or a server's start-up comes: this process is none that only starts others."""
-        if not self.has_joined:
-            self.has_joined = True
-            try:
-                self.join(self)
-            except Exception as exc:
-                faults.fault("processes", exc)
+        if self.has_joined:
+            return
+        with self._joining:
+            if not self.has_joined:
+                try:
+                    self.has_joined = self.join(self)
+                except Exception as exc:
+                    self.has_joined = True
+                    faults.fault("processes", exc)
 
     def flush(self) -> None:
         """Hand over what our own writers hold."""
@@ -247,6 +253,7 @@ class Fanout:
         """In a forked child: what was counted and who is connected is the parent's."""
         self.attempts = 0
         self.has_joined = False
+        self._joining = threading.Lock()
         self.policy.after_fork()
         self.ledger.after_fork()
         self.live.after_fork()

@@ -336,7 +336,7 @@ vocabulary = Policy()
 # Set by the package, which may know `sdk`; tried again at a connection while a provider is still a proxy.
 speed_up: Callable[[Fanout], None] = nothing
 # The same way: puts this process among the others of the host, once it serves.
-join: Callable[[Fanout], None] = alone
+join: Callable[[Fanout], bool] = alone
 
 
 def install(settings: Settings, **providers: Any) -> Recorder | None:

@@ -78,19 +78,24 @@ def folder() -> Path | None:
     return None if found is None or found.group is None else found.group.folder
 
 
-def join() -> None:
-    """This process serves: it joins the others of its group, if it has not yet. Never raises."""
+def join() -> bool:
+    """This process serves: it joins the others of its group, if it has not yet. Never raises.
+
+    Returns whether it is decided by now where it belongs; if not, what it says is not to be taken for what all say.
+    """
     active = recorders.active()
-    if active is not None:
-        active.serves()
+    if active is None:
+        return False
+    active.serves()
+    return active.has_joined
 
 
-def joined(fanout: Fanout) -> None:
-    """Put a recorder's process into its group, or leave it alone and say once why."""
+def joined(fanout: Fanout) -> bool:
+    """Put a recorder's process into its group, or leave it alone and say once why; whether that is decided."""
     global _member
     # A test is nobody's worker, though it may run what one runs.
     if not isinstance(fanout, recorders.Recorder) or "pytest" in sys.modules:
-        return
+        return True
     with _lock:
         made = Membership(fanout, role(sys.argv))
         try:
@@ -100,8 +105,7 @@ def joined(fanout: Fanout) -> None:
             made.why = str(exc)
         except TimeoutError:
             # A neighbour that was stopped at the door holds everybody up: tried again with the next second.
-            fanout.has_joined = False
-            return
+            return False
         except OSError as exc:
             made.why = f"the runtime directory cannot be used ({type(exc).__name__}); see OTEL_WS_RUNTIME_DIR"
         if made.why:
@@ -109,6 +113,7 @@ def joined(fanout: Fanout) -> None:
             faults.fault(_PLACE, OSError())
         made.wire()
         _member = made
+        return True
 
 
 def role(argv: Sequence[str]) -> str:

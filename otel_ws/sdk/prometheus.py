@@ -41,6 +41,7 @@ PLACE: Final = "prometheus"
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 FIRST_LOOK_SECONDS, LOOK_SECONDS, RETRY_SECONDS = 0.05, 1.0, 30.0
+_MOMENTS: Final = 40
 
 
 class PrometheusReader(PrometheusMetricReader):
@@ -100,6 +101,9 @@ class PrometheusReader(PrometheusMetricReader):
         active = recorder.active()
         if active is None or not self._reads(active.metrics.provider):
             return data
+        if not processes.join():
+            # Less than what was answered before would be a restart to Prometheus; no answer is none.
+            raise TimeoutError
         seen = processes.overview(max_age=0.0)
         if not seen.is_shared:
             return data
@@ -128,7 +132,10 @@ class PrometheusReader(PrometheusMetricReader):
                 if self._stopped.wait(pause):
                     return
                 pause = min(pause * 1.5, LOOK_SECONDS)
-            processes.join()
+            # Where the application makes its recorder while its loop runs, that is a moment away.
+            for _ in range(_MOMENTS if self._is_serving == self._serves else 1):
+                if processes.join() or self._stopped.wait(FIRST_LOOK_SECONDS):
+                    break
             while (endpoint := self._bind()) is None:
                 if self._stopped.wait(RETRY_SECONDS):
                     return
