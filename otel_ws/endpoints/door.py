@@ -10,10 +10,11 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from otel_ws import processes, recorder
 from otel_ws.endpoints import entrance
 from otel_ws.endpoints.access import ADMITTED, UNKNOWN
 from otel_ws.endpoints.answers import PAGE, ROUTES, found
-from otel_ws.endpoints.routes import JSON, SAFE_HEADERS, Reply, Request, Route, error
+from otel_ws.endpoints.routes import JSON, LOOK, SAFE_HEADERS, Reply, Request, Route, error
 from otel_ws.faults import fault
 
 BODY_LIMIT: Final = 8192
@@ -59,10 +60,16 @@ async def _in_thread(route: Route, request: Request) -> Reply:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         # Another kind of loop: answered on the spot.
-        return route.answer(request)
+        return _answered(route, request)
     if route.thread not in _threads:
         _threads[route.thread] = ThreadPoolExecutor(1, f"otel-ws-{route.thread}")
-    return await loop.run_in_executor(_threads[route.thread], route.answer, request)
+    return await loop.run_in_executor(_threads[route.thread], _answered, route, request)
+
+
+def _answered(route: Route, request: Request) -> Reply:
+    if route.thread == LOOK and recorder.active() is not None and not processes.join():
+        return error(0, ("Retry-After", "1"))
+    return route.answer(request)
 
 
 # One each: many who ask at once wait for one answer, which all of them get.

@@ -78,6 +78,8 @@ ERRORS: Final = {
     413: ("too_large", "The request is too large."),
     500: ("failed", "otel-ws failed; the application is not affected."),
     503: ("telemetry_off", "Telemetry is off: otel-ws is not started, or was switched off."),
+    # With 503, too: what one worker says is not to be taken for what all say.
+    0: ("starting", "This worker has not joined the others of this host yet; ask again in a second."),
 }
 
 
@@ -85,5 +87,6 @@ def error(status: int, *headers: tuple[str, str]) -> Reply:
     """The answer that says why there is none."""
     code, message = ERRORS[status]
     body = json.dumps({"error": {"code": code, "message": message}}, separators=(",", ":")).encode()
-    challenge = (("WWW-Authenticate", 'Bearer realm="otel-ws"'),) if status == 401 else ()
-    return Reply(status, body, headers=(*challenge, *headers))
+    if status == 401:
+        headers = (("WWW-Authenticate", 'Bearer realm="otel-ws"'), *headers)
+    return Reply(status or 503, body, headers=headers)

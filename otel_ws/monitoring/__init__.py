@@ -1,14 +1,13 @@
 """What the endpoints and the live page tell: each answer a pure function of one look at the numbers.
 
-It looks at most once a second, however many ask. It refuses to know who asks, and by which way.
+One look serves however many ask for as long as the processes' own is kept. It refuses to know who asks, and how.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Final
 
@@ -16,10 +15,10 @@ from otel_ws import processes, recorder
 from otel_ws.health import WINDOW_SECONDS, Health, Limits, Reading, evaluate, read
 from otel_ws.processes import Overview
 from otel_ws.thresholds import Thresholds
-from otel_ws.types import Clock
 
-KEPT_SECONDS: Final = 1.0
 DAY_SECONDS: Final = 86400.0
+# Readings are taken every few seconds: the window's first is the last one before it.
+SPARE_SECONDS: Final = 10.0
 
 
 class Seen:
@@ -36,6 +35,7 @@ class Seen:
         thresholds: Thresholds | None = None,
         limits: Limits | None = None,
         recent: Any = None,
+        history: Callable[[float], Sequence[Reading]] = processes.history,
     ) -> None:
         self.at = overview.at
         self.overview = overview
@@ -44,13 +44,14 @@ class Seen:
         self.now = read(overview.snapshot, overview.at, max((one.cpu for one in overview.processes), default=0.0))
         self.earlier = before[0] if before else self.now
         self.health: Health = evaluate((*before, self.now), thresholds or Thresholds(), self.limits)
+        self._history = history
         # Answers as they were sent, for those who ask again before the next look.
         self.told: dict[object, Any] = {}
 
     @cached_property
     def history(self) -> tuple[Reading, ...]:
         """The readings of the last day, oldest first; read when somebody first wants them."""
-        return processes.history(DAY_SECONDS)
+        return tuple(self._history(DAY_SECONDS))
 
     @property
     def seconds(self) -> float:
@@ -66,31 +67,25 @@ class Seen:
         return self.grown(*names) / self.seconds if self.seconds > 0 else 0.0
 
 
-def look(clock: Clock = time.monotonic) -> Seen | None:
+def look() -> Seen | None:
     """The numbers, at most a second old; ``None`` where telemetry is off. Thread-safe; blocks while it looks."""
     global _last
     active = recorder.active()
     if active is None:
         return None
     with _lock:
-        if _last is None or _last[0] is not active or clock() - _last[1] >= KEPT_SECONDS:
-            overview = processes.overview()
-            before = [one for one in processes.history(WINDOW_SECONDS) if one.at < overview.at]
-            before = before or [one for one in active.watch.readings() if one.at < overview.at]
+        overview = processes.overview()
+        if _last is None or _last.overview is not overview:
+            since = overview.at - WINDOW_SECONDS - SPARE_SECONDS
+            kept = processes.history(overview.at - since) or active.watch.readings()
+            before = [one for one in kept if since <= one.at < overview.at]
             watch = active.watch
-            seen = Seen(overview, before, watch.thresholds, watch.limits, getattr(active, "recent", None))
-            _last = active, clock(), seen
-        return _last[2]
-
-
-def is_fresh(clock: Clock = time.monotonic) -> bool:
-    """Whether a look now would cost nothing."""
-    last = _last
-    return last is not None and last[0] is recorder.active() and clock() - last[1] < KEPT_SECONDS
+            _last = Seen(overview, before, watch.thresholds, watch.limits, active.recent)
+        return _last
 
 
 _lock = threading.Lock()
-_last: tuple[recorder.Recorder, float, Seen] | None = None
+_last: Seen | None = None
 
 
 def _after_fork() -> None:

@@ -18,9 +18,10 @@ from otel_ws import recorder as recorders
 from otel_ws.fanout import Fanout
 from otel_ws.health import Reading
 from otel_ws.ledger import Snapshot
-from otel_ws.processes.membership import MAX_AGE, Membership, seen_by
+from otel_ws.processes.membership import HISTORY, MAX_AGE, Membership, seen_by
 from otel_ws.processes.membership import Overview as Overview
 from otel_ws.processes.membership import Process as Process
+from otel_ws.processes.rows import DAY, Rows
 from otel_ws.processes.runtime import RefusedError, place
 from otel_ws.settings import Settings
 
@@ -58,6 +59,14 @@ def of_group(settings: Settings) -> Overview | None:
     except (ImportError, RefusedError, OSError):
         return None
     return seen if seen.processes else None
+
+
+def history_of_group(settings: Settings) -> tuple[Reading, ...]:
+    """The readings of the last day that the workers of the service with these settings kept, for one that is none."""
+    try:
+        return Rows(place(settings.runtime_dir, settings.group, os.environ) / HISTORY).since(time.time() - DAY)
+    except (RefusedError, OSError):
+        return ()
 
 
 def history(seconds: float) -> tuple[Reading, ...]:

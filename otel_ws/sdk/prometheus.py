@@ -30,6 +30,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.samples import Exemplar
 
 from otel_ws import faults, processes, recorder, semconv
+from otel_ws.exposition import OPENMETRICS, TEXT, prefers_openmetrics
 from otel_ws.fanout import HISTOGRAMS
 from otel_ws.instrumentor import tell
 from otel_ws.sdk import _private, merged
@@ -38,8 +39,6 @@ from otel_ws.settings import Problem, Settings, problems, sdk_disabled
 HOST: Final = "OTEL_EXPORTER_PROMETHEUS_HOST"
 PORT: Final = "OTEL_EXPORTER_PROMETHEUS_PORT"
 PLACE: Final = "prometheus"
-TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
-OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 FIRST_LOOK_SECONDS, LOOK_SECONDS, RETRY_SECONDS = 0.05, 1.0, 30.0
 _MOMENTS: Final = 40
 
@@ -262,7 +261,7 @@ class _Answer(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         if self.path.partition("?")[0] not in {"/", "/metrics"}:
             return self._reply(404)
-        with_exemplars = _prefers_openmetrics(self.headers.get("Accept", ""))
+        with_exemplars = prefers_openmetrics(self.headers.get("Accept", ""))
         try:
             body = self.server.reader.text(with_exemplars)
         except Exception as exc:
@@ -306,18 +305,6 @@ def _port(by_configure: bool) -> int | None:
 def _is_enabled() -> bool:
     own = {name: value for name, value in os.environ.items() if name == "OTEL_WS_ENABLED"}
     return not problems(own) and Settings.load(own).enabled
-
-
-def _prefers_openmetrics(accept: str) -> bool:
-    """Whether ``Accept`` names OpenMetrics, in a version that we speak, and plain text not before it."""
-    best = {"application/openmetrics-text": 0.0, "text/plain": 0.0}
-    for one in accept.lower().split(","):
-        kind, *rest = (part.strip() for part in one.split(";"))
-        options = dict(part.split("=", 1) for part in rest if "=" in part)
-        weight = options.get("q", "1")
-        if kind in best and options.get("version", "1.0.0") in {"0.0.1", "0.0.4", "1.0.0"}:
-            best[kind] = max(best[kind], float(weight) if weight.replace(".", "", 1).isdigit() else 0.0)
-    return 0.0 < best["application/openmetrics-text"] >= best["text/plain"]
 
 
 def _each(act: Callable[[PrometheusReader], None]) -> None:

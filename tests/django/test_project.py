@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -238,9 +239,21 @@ def test_wrong_settings_do_not_stop_a_project(project: Callable[..., Any]) -> No
 
 
 # --- the command and the link -------------------------------------------------------------------------------------
-def test_the_command_tells_what_an_endpoint_would(project: Callable[..., Any], told: Callable[[str], Any]) -> None:
-    """``manage.py otel_ws snapshot`` needs no server and no token; any answer can be asked for by its name."""
-    output = project()(
+WORKER = """
+import sys
+first = subprocess.Popen([sys.executable, "-c",
+    "import otel_ws, time; from otel_ws import processes, recorder, semconv\\n"
+    "otel_ws.WebSocketMiddleware(print); recorder.active().ledger.add(semconv.BROADCASTS, ('room', 'sent'), 5)\\n"
+    "print(processes.join(), flush=True); time.sleep(60)"], stdout=subprocess.PIPE)
+first.stdout.readline()
+"""
+
+
+def test_the_command_tells_what_an_endpoint_would(
+    project: Callable[..., Any], told: Callable[[str], Any], tmp_path: Path
+) -> None:
+    """``manage.py otel_ws snapshot`` tells of the workers that run, and needs no server and no token."""
+    output = project(OTEL_WS_RUNTIME_DIR=str(tmp_path))(
         program(
             """
 import io
@@ -250,14 +263,24 @@ for name in [*ANSWERS, "metrics"]:
     text = io.StringIO()
     call_command("otel_ws", "snapshot", name, stdout=text)
     found[name] = text.getvalue()
-print(json.dumps([name for name, text in found.items() if name != "metrics" and not json.loads(text)]))
-print(json.dumps([len(found), found["metrics"].startswith("# HELP"), "connections_active" in found["ws-metrics"]]))
-"""
+first.kill()
+first.wait()
+print(json.dumps([len(found), found["metrics"].startswith("# HELP"), json.loads(found["ws-metrics"])["broadcasts_sent"],
+    [one["pid"] == first.pid for one in json.loads(found["detailed"])["processes"]]]))
+""",
+            first="import subprocess" + WORKER,
         )
     )
 
-    assert [8, True, True] == told(output)
-    assert "[]" in output.splitlines()
+    assert [8, True, 5, [True]] == told(output)
+
+
+def test_the_command_says_that_nobody_runs(project: Callable[..., Any], tmp_path: Path) -> None:
+    """An error that names what must be the same here and there."""
+    output = project(OTEL_WS_RUNTIME_DIR=str(tmp_path))("manage otel_ws snapshot", code=1)
+
+    assert "No worker of this service runs" in output
+    assert "Traceback" not in output
 
 
 def test_the_command_checks(project: Callable[..., Any]) -> None:

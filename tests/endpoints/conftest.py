@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from otel_ws import endpoints, monitoring, testing
+from otel_ws import endpoints, monitoring, processes, testing
 from otel_ws.endpoints import access, readiness
 
 TOKEN = "a-token-of-more-than-thirty-two-letters"
@@ -78,7 +78,7 @@ def token_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def watched(token_file: Path) -> Iterator[testing.Telemetry]:
     """Telemetry is on, and the token is known."""
-    monitoring._last = None
+    processes._member = monitoring._last = None
     with testing.capture(token_file=str(token_file)) as telemetry:
         yield telemetry
 

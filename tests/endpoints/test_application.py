@@ -216,14 +216,13 @@ async def test_many_who_ask_at_once_are_answered_by_one_look(
 ) -> None:
     """Two hundred scrapes at once look once, off the event loop."""
     looks: list[int] = []
-    overview = processes.overview
+    made = monitoring.Seen
 
-    def counted() -> Any:
+    def counted(*args: Any, **kwargs: Any) -> Any:
         looks.append(threading.get_ident())
-        return overview()
+        return made(*args, **kwargs)
 
-    monitoring._last = None
-    monkeypatch.setattr(processes, "overview", counted)
+    monkeypatch.setattr(monitoring, "Seen", counted)
     answers = await asyncio.gather(*(ask("/metrics", bearer) for _ in range(200)))
 
     assert {200} == {answer.status for answer in answers}
@@ -232,22 +231,25 @@ async def test_many_who_ask_at_once_are_answered_by_one_look(
     assert threading.get_ident() not in looks
 
 
-def test_a_look_is_kept_for_a_second(watched: Any) -> None:
-    """And not longer."""
-    now = [5.0]
-    monitoring._last = None
-
-    def clock() -> float:
-        return now[0]
-
-    first = monitoring.look(clock)
-    now[0] = 5.9
-    second = monitoring.look(clock)
-    now[0] = 6.1
-    third = monitoring.look(clock)
+def test_a_look_is_kept_as_long_as_the_overview(watched: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes say how old their numbers may be; a new overview is a new look."""
+    overviews = [processes.overview(), processes.overview(max_age=0.0)]
+    monkeypatch.setattr(processes, "overview", lambda: overviews[0])
+    first, second = monitoring.look(), monitoring.look()
+    overviews.pop(0)
 
     assert first is second
-    assert first is not third
+    assert first is not monitoring.look()
+
+
+async def test_a_worker_that_has_not_joined_says_so(
+    ask: Any, watched: Any, bearer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """503, and when to ask again: its numbers are not those of all."""
+    monkeypatch.setattr(processes, "join", lambda: False)
+    answer = await ask("/metrics", bearer)
+
+    assert (503, "starting", "1") == (answer.status, answer.json["error"]["code"], answer.headers["retry-after"])
 
 
 # --- the application itself ---------------------------------------------------------------------------------------

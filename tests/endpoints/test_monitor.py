@@ -167,7 +167,6 @@ async def test_a_refused_watcher_is_not_counted(told: Telemetry, server: Any) ->
 async def test_a_watcher_gets_what_came_since(told: Telemetry, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """With ?recent=1 the first frame brings what is kept, the next ones only what came since."""
     monkeypatch.setattr("otel_ws.recent.READ_SECONDS", 0.0)
-    monkeypatch.setattr(monitoring, "KEPT_SECONDS", 0.0)
 
     def talk(_: object = None) -> None:
         connection = Connection(told.recorder, {"type": "websocket", "path": "/", "headers": []})

@@ -9,11 +9,23 @@ from typing import Any, Final
 from django.conf import settings as project
 from django.core.management.base import BaseCommand, CommandError
 
-from otel_ws import cli, monitoring, recorder
+from otel_ws import cli, processes
 from otel_ws.exposition import render
+from otel_ws.health import WINDOW_SECONDS, Limits
+from otel_ws.live import memory_limit
 from otel_ws.loaded import django_settings
-from otel_ws.monitoring import connections, detailed, errors, events, health, performance, ws_metrics
-from otel_ws.settings import Settings, SettingsError
+from otel_ws.monitoring import (
+    SPARE_SECONDS,
+    Seen,
+    connections,
+    detailed,
+    errors,
+    events,
+    health,
+    performance,
+    ws_metrics,
+)
+from otel_ws.settings import Settings, SettingsError, sdk_disabled
 
 ANSWERS: Final = {
     "health": health.answer,
@@ -62,12 +74,22 @@ def _asgi_application() -> str | None:
 
 def _snapshot(answer: str) -> str:
     try:
-        recorder.install(Settings.load(None, django_settings()))
+        settings = Settings.load(None, django_settings())
     except SettingsError as exc:
         raise CommandError(str(exc)) from None
-    seen = monitoring.look()
-    if seen is None:
+    if sdk_disabled() or not settings.enabled:
         raise CommandError("Telemetry is off: otel-ws is switched off by OTEL_WS_ENABLED or OTEL_SDK_DISABLED.")
+    overview = processes.of_group(settings)
+    if overview is None:
+        raise CommandError(
+            "No worker of this service runs on this host, or none shares its numbers: OTEL_SERVICE_NAME, OTEL_WS_GROUP "
+            "and OTEL_WS_RUNTIME_DIR must be the same here as in the server, and so must the user."
+        )
     if answer == "metrics":
-        return render(seen.overview.snapshot, is_openmetrics=False)
+        return render(overview.snapshot, is_openmetrics=False)
+    rows = processes.history_of_group(settings)
+    since = overview.at - WINDOW_SECONDS - SPARE_SECONDS
+    before = [one for one in rows if since <= one.at < overview.at]
+    limits = Limits(memory_limit(), settings.max_connections)
+    seen = Seen(overview, before, settings.thresholds, limits, history=lambda seconds: rows)
     return json.dumps(ANSWERS[answer](seen), indent=2) + "\n"
