@@ -1,7 +1,8 @@
 """The group: who is in, what is left of those that ended, and who speaks for all.
 
 One folder; a lock that is held for moments while somebody joins or the ended are added up, and one that the leader
-holds for as long as it leads. A new group begins where no member is alive. It refuses to know what is counted.
+holds for as long as it leads. A new group begins where no member is alive, and no supervisor of one. It refuses to
+know what is counted.
 """
 
 from __future__ import annotations
@@ -46,15 +47,18 @@ class Group:
         self._clock: memoryview[float] | None = None
 
     # --- joining ----------------------------------------------------------------------------------------
-    def join(self, ledger: Ledger, role: str, started: float) -> SharedCells:
-        """Put the ledger's cells among those of the others; the ended are added up on the way."""
+    def join(self, ledger: Ledger, role: str, started: float, parent: tuple[int, int] = (0, 0)) -> SharedCells:
+        """Put the ledger's cells among those of the others; the ended are added up on the way.
+
+        Where none of the others is alive, but the same supervisor started them, they were all recycled at one time.
+        """
         with _Locked(self.folder / "group.lock"):
             found = self._found()
-            if not any(member.is_alive() for member in found):
+            if not any(member.is_alive() or (any(parent) and member.parent == parent) for member in found):
                 self._begin(started)
             self.learn()
             self._clock = self._shared_clock()
-            own = SharedCells(self.folder, os.getpid(), role, started)
+            own = SharedCells(self.folder, role, started, parent)
             try:
                 ledger.move(own)
             except BaseException:

@@ -27,7 +27,7 @@ ROLES: Final = ("server", "worker", "command")
 PLACE: Final = "processes"
 # The file's first page: what stands in its cells is told by these places. Then come the shards, one after another.
 HEAD: Final = 4096
-AT_PID, AT_ROLE, AT_STARTED, AT_SHARDS = range(4)
+AT_PID, AT_ROLE, AT_STARTED, AT_SHARDS, AT_PARENT, AT_PARENT_STARTED = range(6)
 SHARD: Final = CELLS * 8
 # A page that is not there when it is written ends the process, so room is made before, and not all of it at once.
 CHUNK: Final = 4096
@@ -41,7 +41,7 @@ class SharedCells:
         OSError: there is no room, or the files cannot be made.
     """
 
-    def __init__(self, folder: Path, pid: int, role: str, started: float) -> None:
+    def __init__(self, folder: Path, role: str, started: float, parent: tuple[int, int]) -> None:
         self.id = secrets.token_hex(8)
         self._folder = folder
         self._shards: list[memoryview[float]] = []
@@ -52,7 +52,7 @@ class SharedCells:
             self._cells_fd = self._make(".making")
             # Locked before it is seen: nobody may take it for a dead process's.
             fcntl.flock(self._cells_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            head = array("d", [pid, ROLES.index(role), started, 0.0])
+            head = array("d", [os.getpid(), ROLES.index(role), started, 0.0, *parent])
             os.pwrite(self._cells_fd, head.tobytes().ljust(HEAD, b"\0"), 0)
             self._names_fd = self._make(".labels", os.O_APPEND)
         except BaseException:

@@ -14,7 +14,17 @@ from pathlib import Path
 
 from otel_ws.ledger import CELLS, Series
 from otel_ws.processes import telling
-from otel_ws.processes.home import AT_PID, AT_ROLE, AT_SHARDS, AT_STARTED, HEAD, ROLES, SHARD
+from otel_ws.processes.home import (
+    AT_PARENT,
+    AT_PARENT_STARTED,
+    AT_PID,
+    AT_ROLE,
+    AT_SHARDS,
+    AT_STARTED,
+    HEAD,
+    ROLES,
+    SHARD,
+)
 from otel_ws.processes.sums import Sums, series_of
 from otel_ws.semconv import ACTIVE, Instrument
 
@@ -48,6 +58,7 @@ class Member:
             self.pid = int(head[AT_PID])
             self.role = ROLES[int(head[AT_ROLE])]
             self.started = head[AT_STARTED]
+            self.parent = int(head[AT_PARENT]), int(head[AT_PARENT_STARTED])
         except BaseException:
             self.close()
             raise

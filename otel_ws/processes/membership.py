@@ -21,6 +21,7 @@ from otel_ws.ledger import Snapshot
 from otel_ws.live import BY_ID_LIMIT
 from otel_ws.processes import mapping, telling
 from otel_ws.processes.rows import Rows
+from otel_ws.processes.runtime import supervisor
 from otel_ws.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class Membership:
         from otel_ws.processes.group import Group
 
         group = Group(folder)
-        self._home = group.join(self._recorder.ledger, self._role, self.started)
+        self._home = group.join(self._recorder.ledger, self._role, self.started, supervisor())
         self._group = group
         self._recorder.live.salt(group.salt)
         self.rows = Rows(group.folder / HISTORY)
@@ -193,7 +194,7 @@ class Membership:
         assert self._home is not None
         gone = self._home
         with self._looking:
-            self._home = self._group.join(self._recorder.ledger, self._role, self.started)
+            self._home = self._group.join(self._recorder.ledger, self._role, self.started, supervisor())
         gone.forget()
 
     def is_leader(self) -> bool:

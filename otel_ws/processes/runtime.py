@@ -44,6 +44,22 @@ def place(runtime_dir: str, group: str, environ: Mapping[str, str]) -> Path:
     return folder
 
 
+def supervisor() -> tuple[int, int]:
+    """The process that starts this one and those that follow it: its id and when it began; zeros where there is none.
+
+    A parent that runs the same Python: uvicorn's, gunicorn's, hypercorn's. A shell or an init system is none, because
+    what they start next is a new start.
+    """
+    parent = os.getppid()
+    try:
+        if not Path("/proc/self/exe").samefile(f"/proc/{parent}/exe"):
+            return 0, 0
+        # The 22nd field, and the second is in brackets, with whatever in it.
+        return parent, int(Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0, 0
+
+
 def replace(path: Path, content: bytes) -> None:
     """Write a file anew, for its readers all at once; nobody but this user may read it.
 

@@ -25,10 +25,10 @@ LATENCY = ("/ws/", "websocket", "chat")
 class One:
     """What one process of the group has."""
 
-    def __init__(self, folder: Path, started: float = 1000.0) -> None:
+    def __init__(self, folder: Path, started: float = 1000.0, parent: tuple[int, int] = (0, 0)) -> None:
         self.ledger = Ledger()
         self.group = Group(folder)
-        self.home = self.group.join(self.ledger, "server", started)
+        self.home = self.group.join(self.ledger, "server", started, parent)
 
     def count(self, times: int = 1) -> None:
         """Messages come."""
@@ -222,6 +222,20 @@ def test_a_new_group_begins_where_nobody_is_alive(tmp_path: Path) -> None:
     assert 2000.0 == second.group.started
     assert first.group.salt != second.group.salt
     assert not (tmp_path / TOTALS).exists()
+
+
+def test_workers_that_were_recycled_at_one_time_are_one_group(tmp_path: Path) -> None:
+    """None of them is alive for a moment, but their supervisor is: its next worker goes on from their totals."""
+    first, second = (One(tmp_path, parent=(77, 1234)) for _ in range(2))
+    first.count(4)
+    second.count(3)
+    for one in (first, second):
+        one.end()
+    third = One(tmp_path, parent=(77, 1234))
+    seen = [third.total()]
+    third.end()
+
+    assert [7.0, 0.0] == [*seen, One(tmp_path, parent=(77, 5678)).total()]
 
 
 def test_members_share_start_and_salt(tmp_path: Path) -> None:

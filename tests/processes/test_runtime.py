@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from otel_ws.processes.runtime import RefusedError, place, replace
+import otel_ws
+from otel_ws.processes.runtime import RefusedError, place, replace, supervisor
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="this platform has no users of that kind")
 
@@ -114,3 +117,25 @@ def test_a_file_is_replaced_all_at_once(tmp_path: Path) -> None:
         old = before.read()
 
     assert (b"one", b"two", 0o600) == (old, path.read_bytes(), path.stat().st_mode & 0o777)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are read from /proc")
+def test_a_parent_of_the_same_python_is_a_supervisor() -> None:
+    """A worker knows the process that will start the next one; started by a shell it knows none."""
+    command = [sys.executable, "-c", "from otel_ws.processes import runtime; print(*runtime.supervisor())"]
+    environ = {**os.environ, "PYTHONPATH": str(Path(otel_ws.__file__).parents[1])}
+
+    by_us = subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout.split()
+    shell = ["/bin/sh", "-c", '"$@"; true', "sh", *command]
+    by_shell = subprocess.run(shell, env=environ, capture_output=True, text=True, check=True).stdout.split()
+
+    assert str(os.getpid()) == by_us[0]
+    assert int(by_us[1]) > 0
+    assert ["0", "0"] == by_shell
+
+
+def test_where_nothing_tells_there_is_no_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A parent that is gone, or hidden, is none."""
+    monkeypatch.setattr(os, "getppid", lambda: 999_999_999)
+
+    assert (0, 0) == supervisor()
