@@ -171,6 +171,13 @@ def demo(session: nox.Session) -> None:
     session.run("python", "-m", "demo", *session.posargs, env={**SAFE, "PYTHONPATH": str(EXAMPLE)})
 
 
+@nox.session(default=False, requires=["wheel"])
+def screenshots(session: nox.Session) -> None:
+    """The pictures of the live page in docs/, taken anew from the demo; needs Debian's Chromium."""
+    install_wheel(session, "demo", *group("system"))
+    session.run("python", "docs/screenshots.py", env={**SAFE, "PYTHONPATH": str(EXAMPLE)})
+
+
 @nox.session(requires=["wheel"])
 def ways(session: nox.Session) -> None:
     """The demo on each server by each way in: one set of counts, eight times."""

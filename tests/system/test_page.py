@@ -175,7 +175,7 @@ def test_a_reject_and_a_crash_are_seen_at_once(watched: Any, open_page: Any, joi
     for event in ("WS_REJECT", "WS_ERROR"):
         expect(page.locator("#event-rows", has_text=event)).to_have_count(1)
     # One connection of two was refused.
-    expect(page.locator("#findings")).to_contain_text("failed connections", timeout=PATIENT_MS)
+    expect(page.locator("#findings")).to_contain_text("of the new connections failed", timeout=PATIENT_MS)
 
     assert time.monotonic() - began < 2 * PROMPT_MS / 1000
     assert "Ada" not in page.content()

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from demo.acts import play_match, visit
+from demo.acts import look_on, play_match, visit
 from demo.client import Stage, SurpriseError
 from demo.compare import Check, checks
 from demo.expected import Expected, expect
@@ -163,6 +163,9 @@ def serve(stage: Stage, server: Server, sink: Sink) -> None:
     print("Ctrl-C ends it.", flush=True)
 
     async def play() -> None:
+        audience = Stage(server.port, stage.people, stage.records)
+        with contextlib.suppress(SurpriseError, TimeoutError, OSError):
+            await look_on(audience)
         while True:
             try:
                 await (play_match if server.workers == 1 else visit)(stage, TOURNAMENTS[0])

@@ -274,6 +274,13 @@ async def visit(stage: Stage, tournament_id: int) -> None:
         await client.leave()
 
 
+async def look_on(stage: Stage) -> None:
+    """People who come and stay."""
+    for role in ROLES:
+        for place in (LOBBY, cup(TOURNAMENTS[0]), cup(TOURNAMENTS[1])):
+            await stage.join(role, place)
+
+
 ACTS: Final[tuple[Act, ...]] = (
     not_allowed, bad_tokens, wrong_door, fall_through, floods, too_much, too_many, slow, crash, handled_error, lost,
     goodbyes, sent_away, subprotocols, strange_messages, announcements, business,

@@ -37,7 +37,7 @@ def free_ports(number: int) -> list[int]:
 
 @dataclass
 class Server:
-    """The example under uvicorn (one worker, or several) or daphne, instrumented in one of four ways; a context manager."""
+    """The example under uvicorn or daphne, instrumented in one of four ways; a context manager."""
 
     kind: str
     way: str

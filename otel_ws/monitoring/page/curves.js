@@ -13,10 +13,10 @@ function draw(tag, attributes, text) {
   return element;
 }
 
-// The least of 1, 2, 5, 10, … that holds the value.
+// A round number that holds the value, and not much more.
 function ceiling(value) {
   const unit = 10 ** Math.floor(Math.log10(value || 1));
-  return unit * [1, 2, 5, 10].find((step) => step * unit >= value);
+  return unit * [1, 1.2, 1.6, 2, 3, 4, 5, 6, 8, 10].find((step) => step * unit >= value);
 }
 
 export class Curves {

@@ -38,11 +38,24 @@ function rate(now, before, of) {
   return passed > 0 && more >= 0 ? more / passed : null;
 }
 
-const ruleOf = (finding) => finding.rule.replaceAll("_", " ");
+// What each rule says when it fires, of the value and of where it fires; a rule that is not here goes by its name.
+const RULES = {
+  connections_gone: (value) => `Nobody is connected any more, after ${count(value)} connections`,
+  connection_health: (value, limit) => `${percent(value)} of the open connections are healthy, less than ${percent(limit)}`,
+  failed_connections: (value, limit) => `${percent(value)} of the new connections failed, more than ${percent(limit)}`,
+  broadcast_failures: (value, limit) => `${percent(value)} of the broadcasts failed, more than ${percent(limit)}`,
+  broadcast_latency: (value, limit) => `A broadcast takes ${seconds(value)}, more than ${seconds(limit)}`,
+  queue_depth: (value, limit) => `${count(value)} messages wait in the channel layer, more than ${count(limit)}`,
+  error_rate: (value, limit) => `${percent(value)} of the messages failed, more than ${percent(limit)}`,
+  processing_time: (value, limit) => `A handler takes ${seconds(value)}, more than ${seconds(limit)}`,
+  memory: (value, limit) => `${percent(value)} of the memory is used, more than ${percent(limit)}`,
+  cpu: (value, limit) => `A process uses ${percent(value)} of a CPU, more than ${percent(limit)}`,
+  connection_limit: (value, limit) => `${percent(value)} of the allowed connections are open, more than ${percent(limit)}`,
+};
 
-function shown(finding, value) {
-  if (/latency|time|lag/.test(finding.rule)) return seconds(value);
-  return /queue|gone|depth/.test(finding.rule) ? number(value) : percent(value);
+function sentence({ rule, value, threshold }) {
+  const say = RULES[rule] ?? (() => `${rule.replaceAll("_", " ")}: ${number(value)}, limit ${number(threshold)}`);
+  return say(value, threshold);
 }
 
 // --- showing -------------------------------------------------------------------------------------------------------
@@ -50,9 +63,7 @@ function showVerdict(frame) {
   document.getElementById("verdict").dataset.status = frame.status;
   const mark = { healthy: "✓", degraded: "!", unhealthy: "✕" }[frame.status] ?? "";
   say("status", `${mark} ${frame.status}`);
-  const told = frame.findings.map((one) => {
-    return `${ruleOf(one)}: ${shown(one, one.value)} (limit ${shown(one, one.threshold)}), ${one.status}`;
-  });
+  const told = frame.findings.map((one) => `${sentence(one)} (${one.status}).`);
   keyed(document.getElementById("findings"), told.length ? told : ["No rule fires."], (text) => text,
     (text) => make("li", { textContent: text }));
   const many = frame.processes.length;
