@@ -392,8 +392,9 @@ class Connection(scopes.Trail):
 
     def is_healthy(self, now: float) -> bool:
         """No bad or stalled send, the last handler did not raise, no two heartbeats missed."""
-        stalled = any(now - since > STALLED_SECONDS for since in list(self._pending))
-        if self.last_send_bad or self.handler_failed or stalled:
+        if self.last_send_bad or self.handler_failed:
+            return False
+        if self._pending and any(now - since > STALLED_SECONDS for since in list(self._pending)):
             return False
         beat = self.recorder.policy.heartbeat
         return beat is None or now - self.last_heartbeat <= HEARTBEATS_MISSED * beat[1]

@@ -7,12 +7,15 @@ that it reads, and a user by a salted hash that never leaves the process.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import secrets
 import threading
 import time
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -32,7 +35,9 @@ BY_ID_LIMIT: Final = 200
 _STATM: Final = Path("/proc/self/statm")
 # What a container may use, as control groups of both versions tell it.
 _CONTAINER: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-_AGES: Final = ((300.0, "under_5m"), (1800.0, "5m_30m"), (7200.0, "30m_2h"))
+_AGES: Final = ((300.0, "under_5m"), (1800.0, "5m_30m"), (7200.0, "30m_2h"), (math.inf, "over_2h"))
+_ACCEPTED_AT: Final = attrgetter("accepted_at")
+_TRANSPORT: Final = attrgetter("transport")
 
 
 class OpenConnection(Protocol):
@@ -121,10 +126,9 @@ class Live:
     def read(self, metric: Metric) -> Iterator[tuple[Labels, float]]:
         """The series of one live metric. Labels that vanish are not kept."""
         if metric is CONNECTION_AGE:
-            now = self._clock()
-            yield from _count((one.transport, _age(now - one.accepted_at)) for one in list(self._open.values()))
+            yield from self._ages()
         elif metric is CONNECTION_HEALTH:
-            yield from self._health().items()
+            yield from self._health()
         elif metric is ACTIVE_USERS:
             yield (), float(len(self._users))
         elif metric is DUAL_USERS:
@@ -153,26 +157,35 @@ class Live:
             if rest:
                 yield key.replace(".", "_"), OTHER, float(rest)
 
-    def _health(self) -> Counter[Labels]:
+    # There may be ten thousand: what is counted for all of them is counted by what runs in C.
+    def _ages(self) -> Iterator[tuple[Labels, float]]:
         now = self._clock()
-        return Counter(
-            (one.transport, "healthy" if one.is_healthy(now) else "unhealthy") for one in list(self._open.values())
-        )
+        oldest_first = sorted(self._open.values(), key=_ACCEPTED_AT)
+        end = len(oldest_first)
+        for bound, age in _AGES:
+            # Accepted after this moment is younger than the bound.
+            begin = bisect_right(oldest_first, now - bound, key=_ACCEPTED_AT)
+            for transport, count in Counter(map(_TRANSPORT, oldest_first[begin:end])).items():
+                yield (transport, age), float(count)
+            end = min(begin, end)
+
+    def _health(self) -> Iterator[tuple[Labels, float]]:
+        now = self._clock()
+        found = list(self._open.values())
+        unhealthy = Counter(one.transport for one in found if not one.is_healthy(now))
+        for transport, count in Counter(map(_TRANSPORT, found)).items():
+            bad = unhealthy[transport]
+            yield from (
+                ((transport, state), float(part))
+                for state, part in (("healthy", count - bad), ("unhealthy", bad))
+                if part
+            )
 
     def _cpu_utilization(self) -> float:
         wall, cpu = time.perf_counter(), time.process_time()
         (wall_before, cpu_before), self._cpu = self._cpu, (wall, cpu)
         elapsed = (wall - wall_before) * (os.cpu_count() or 1)
         return min(1.0, max(0.0, (cpu - cpu_before) / elapsed)) if elapsed > 0 else 0.0
-
-
-def _count(labels: Iterable[Labels]) -> Iterator[tuple[Labels, float]]:
-    for key, count in Counter(labels).items():
-        yield key, float(count)
-
-
-def _age(seconds: float) -> str:
-    return next((name for bound, name in _AGES if seconds < bound), "over_2h")
 
 
 def memory_limit() -> int:
