@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from doubles import Clock, User
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 
 from otel_ws import faults, recorder, semconv
@@ -25,25 +25,6 @@ from otel_ws.types import EventRecord
 
 ROUTE = "/ws/match/{match_id}/"
 DOOR = {"http_route": ROUTE, "transport": "websocket"}
-
-
-class Clock:
-    """Seconds that pass only when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        """Seconds since some moment."""
-        return self.now
-
-
-@dataclass
-class User:
-    """An authenticated user, as far as Django goes."""
-
-    pk: object
-    is_authenticated: bool = True
 
 
 clock = Clock()

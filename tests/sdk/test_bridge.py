@@ -18,6 +18,7 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 import pytest
+from doubles import Clock, User
 
 pytest.importorskip("opentelemetry.sdk")
 pytest.importorskip("opentelemetry.exporter.otlp.proto.grpc")
@@ -339,25 +340,6 @@ def sinks() -> Iterator[Sinks]:
 
 
 # --- one process's telemetry ------------------------------------------------------------------------------------
-class Clock:
-    """Seconds that pass only when a test says so; all steps are binary fractions, so that sums are exact."""
-
-    def __init__(self) -> None:
-        self.now = 1024.0
-
-    def __call__(self) -> float:
-        """Seconds since some moment."""
-        return self.now
-
-
-@dataclass
-class User:
-    """An authenticated user, as far as Django goes."""
-
-    pk: object
-    is_authenticated: bool = True
-
-
 class Counted(IdGenerator):
     """Ids that count."""
 
@@ -386,7 +368,7 @@ class Process:
         exemplar_filter: Any = None,
         **settings: Any,
     ) -> None:
-        self.clock = Clock()
+        self.clock = Clock(1024.0)
         self.provider: MeterProvider = provider or SdkProvider(
             list(readers), views=list(views), exemplar_filter=exemplar_filter, shutdown_on_exit=False
         )
