@@ -12,7 +12,7 @@ from typing import Final
 
 from otel_ws.ledger import Ledger
 from otel_ws.policy import Policy
-from otel_ws.semconv import LAYER_CONSUMED, LAYER_LAG, LAYER_SENT, MESSAGING_SYSTEM, OTHER
+from otel_ws.semconv import LAYER_CONSUMED, LAYER_LAG, LAYER_SENT, MESSAGE_WAIT, MESSAGING_SYSTEM, OTHER
 from otel_ws.tally import Cells
 
 # So many names are remembered with their template; after that they are looked at anew.
@@ -23,6 +23,7 @@ _TIMES: Final = LAYER_LAG.bounds
 _SUM: Final = len(_TIMES) + 1
 # Most values are in the first bucket; one comparison is cheaper than a search.
 _SHORT: Final = _TIMES[0]
+assert MESSAGE_WAIT.bounds == _TIMES
 
 
 class Delivery:
@@ -49,10 +50,11 @@ class Delivery:
         """A message was handed to whoever asked for it."""
         cells[self._consumed] += 1.0
 
-    def handled(self, cells: Cells, seconds: float) -> float:
+    def handled(self, cells: Cells, wait: int, seconds: float) -> float:
         """A message that was sent so long ago was handed to its handler; returns what was counted.
 
-        Clocks of two hosts differ: a message from the future came at once.
+        ``wait``: the offset of the wait at the handler's route. Clocks of two hosts differ: a message from the future
+        came at once.
         """
         cells[self._consumed] += 1.0
         lag = self._lag
@@ -60,9 +62,13 @@ class Delivery:
             if seconds < 0.0:
                 seconds = 0.0
             cells[lag] += 1.0
+            cells[wait] += 1.0
         else:
-            cells[lag + bisect_left(_TIMES, seconds)] += 1.0
+            bucket = bisect_left(_TIMES, seconds)
+            cells[lag + bucket] += 1.0
+            cells[wait + bucket] += 1.0
         cells[lag + _SUM] += seconds
+        cells[wait + _SUM] += seconds
         return seconds
 
 

@@ -109,6 +109,10 @@ class Handling:
         if beat is not None and self.message_type == beat[0]:
             self._connection.heartbeat_seen()
 
+    def note_context(self, traceparent: object) -> None:
+        """The message says to which of its client's spans it belongs."""
+        self._connection.recorder.spans.follow(self.span, traceparent)
+
     def note_error(self, exc: BaseException) -> None:
         """The message went wrong, though the handler may go on."""
         self.status = "error"

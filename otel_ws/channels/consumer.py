@@ -24,6 +24,7 @@ from otel_ws.semconv import OTHER, UNKNOWN
 from otel_ws.types import Message, Receive, Scope, Send
 
 _ABSENT: Final = object()
+_TRACEPARENT: Final = "traceparent"
 _KINDS: Final = ("websocket.connect", "websocket.receive", "websocket.disconnect")
 
 
@@ -101,7 +102,7 @@ class Watch:
         # A raw consumer's messages have no type of their own; its handler's name stands for one.
         self._default = UNKNOWN if has_json else RAW_HANDLER
         self._before = (own.get("dispatch", _ABSENT), own.get("receive_json", _ABSENT))
-        self._inbox = Inbox()
+        self._inbox = Inbox(connection.recorder.now_ns)
         arriving.set(self._inbox)
         self._dispatch = consumer.dispatch
         self._receive: Any = consumer.receive_json if has_json else None
@@ -157,7 +158,10 @@ class Watch:
         try:
             handling = working.get()
             if handling is not None and not handling.is_over and isinstance(content, dict):
-                handling.note_type(content.get(self._connection.recorder.settings.message_type_key))
+                recorder = self._connection.recorder
+                handling.note_type(content.get(recorder.settings.message_type_key))
+                if recorder.spans.follows_messages:
+                    handling.note_context(content.get(_TRACEPARENT))
         except Exception as exc:
             fault("receive_json", exc)
         receive = self._receive

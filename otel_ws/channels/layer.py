@@ -16,10 +16,10 @@ from typing import Any, Final
 from channels.exceptions import ChannelFull
 
 from otel_ws import recorder, semconv
-from otel_ws.channels import losses
+from otel_ws.channels import backlog, losses
 from otel_ws.channels.carrier import Carried, Carrier, carried
 from otel_ws.channels.publishing import Publishing, publishing
-from otel_ws.connection import Connection
+from otel_ws.connection import BACKLOG_SECONDS, Connection
 from otel_ws.faults import fault
 from otel_ws.recorder import Recorder
 from otel_ws.semconv import OTHER
@@ -28,6 +28,7 @@ from otel_ws.types import Labels
 
 # So many channels are remembered whose consumer is gone: what still arrives for them is lost.
 GONE_LIMIT: Final = 4096
+_BACKLOG_NS: Final = BACKLOG_SECONDS * 1e9
 _ABSENT: Final = object()
 _VERBS: Final = ("send", "receive", "new_channel", "group_send", "group_add", "group_discard")
 
@@ -59,6 +60,8 @@ def observe(layer: Any) -> None:
     if semconv.LAYER_GROUPS not in active.sources:
         for metric in (semconv.LAYER_GROUPS, semconv.LAYER_MEMBERSHIPS, semconv.LAYER_ORPHANS):
             active.sources[metric] = functools.partial(_members, active, metric)
+        for metric in backlog.METRICS:
+            active.sources[metric] = functools.partial(_waiting, active, metric)
     if type(getattr(vars(layer).get("send"), "__self__", None)) is not Observed:
         observed = Observed(layer)
         _observed[id(observed)] = observed
@@ -74,9 +77,12 @@ def unobserve() -> None:
 class Inbox:
     """One consumer's channel: what it was handed and has not handled, and the groups that it is a member of."""
 
-    __slots__ = ("carrier", "channel", "groups", "layer", "message")
+    __slots__ = ("asked_ns", "carrier", "channel", "groups", "layer", "message", "now_ns", "received_ns")
 
-    def __init__(self) -> None:
+    def __init__(self, now_ns: Callable[[], int]) -> None:
+        self.now_ns = now_ns
+        # Unix ns: when its consumer last asked the layer, and when it was given what no carrier came with.
+        self.asked_ns = self.received_ns = 0
         self.channel: str | None = None
         self.layer: Observed | None = None
         self.message: object = None
@@ -88,15 +94,22 @@ class Inbox:
         carrier = self.carrier
         self.message = None
         active = connection.recorder
-        deliveries = active.deliveries
+        deliveries, tally, cells = active.deliveries, connection.tally, connection.cells
         if carrier is None:
-            deliveries.of(OTHER).consumed(connection.cells)
-            return None
-        self.carrier = None
-        delivery = deliveries.by_template.get(carrier.template) or deliveries.of(carrier.template)
-        seconds = delivery.handled(connection.cells, active.now_ns() * 1e-9 - carrier.sent_at)
+            deliveries.of(OTHER).consumed(cells)
+            seconds = (active.now_ns() - self.received_ns) * 1e-9
+            tally.waited(cells, seconds, self.received_ns - self.asked_ns < _BACKLOG_NS)
+        else:
+            self.carrier = None
+            sent_at = carrier.sent_at
+            delivery = deliveries.by_template.get(carrier.template) or deliveries.of(carrier.template)
+            seconds = delivery.handled(cells, tally.wait, active.now_ns() * 1e-9 - sent_at)
+            if sent_at * 1e9 < self.asked_ns:
+                cells[tally.backlogged] += 1.0
+            if active.by_api:
+                active.by_api_observe(semconv.LAYER_LAG, (delivery.template,), seconds)
         if active.by_api:
-            active.by_api_observe(semconv.LAYER_LAG, (delivery.template,), seconds)
+            active.by_api_observe(semconv.MESSAGE_WAIT, connection.door, seconds)
         return carrier
 
     def leave(self) -> None:
@@ -259,6 +272,9 @@ class Observed:
         """The layer's ``receive``."""
         channel: Any = args[0] if args else kwargs.get("channel")
         watching = self._watching
+        inbox = self.inboxes.get(channel) if type(channel) is str else None
+        if inbox is not None:
+            inbox.asked_ns = inbox.now_ns()
         if watching is None:
             message = await self._receive(*args, **kwargs)
         else:
@@ -269,7 +285,6 @@ class Observed:
                 _safe(watching.interrupted, channel, watched)
                 raise
             _safe(watching.received, channel)
-        inbox = self.inboxes.get(channel) if type(channel) is str else None
         if inbox is None:
             self._consumed(message)
             return message
@@ -277,6 +292,8 @@ class Observed:
             # Layers may hand one message to several consumers; each gets a plain dict of its own.
             inbox.carrier = message.carrier
             message = dict(message)
+        else:
+            inbox.received_ns = inbox.now_ns()
         inbox.message = message
         return message
 
@@ -359,3 +376,9 @@ def _members(active: Recorder, metric: semconv.Metric) -> Iterator[tuple[Labels,
         found.update(active.deliveries.of_name(group).template for group in groups)
     for template, count in found.items():
         yield (template,), float(count)
+
+
+def _waiting(active: Recorder, metric: semconv.Metric) -> Iterator[tuple[Labels, float]]:
+    """What waits in every layer, by kind of queue and template."""
+    known = [one.losses for one in list(_observed.values()) if one.losses is not None]
+    yield from backlog.read(metric, (queue for one in known for queue in one.queues()), active.deliveries)
