@@ -80,6 +80,8 @@ class Deliveries:
         self._templates = policy.templates
         self.by_template: dict[str, Delivery] = {}
         self._by_name: dict[str, Delivery] = {}
+        # Names of groups and channels that match no template: they stay here, and only their number is told.
+        self._undeclared: set[str] = set()
         self._patterns: list[tuple[re.Pattern[str], str]] = []
         self._known = 0
 
@@ -104,7 +106,15 @@ class Deliveries:
             if len(self._by_name) >= NAMES_LIMIT:
                 self._by_name.clear()
             self._by_name[name] = found
+            if found.template == OTHER and "!" not in name and len(self._undeclared) < NAMES_LIMIT:
+                self._undeclared.add(name)
         return found
+
+    def undeclared(self) -> int:
+        """How many names of groups and of named channels, at most ``NAMES_LIMIT``, belonged to no template."""
+        if len(self._templates) != self._known:
+            self._learn()
+        return len(self._undeclared)
 
     def _learn(self) -> None:
         templates = [str(one) for one in tuple(self._templates)]
@@ -113,6 +123,7 @@ class Deliveries:
         templates.sort(key=lambda one: (-len(_PLACE.sub("", one)), one))
         self._patterns = [(_pattern(one), one) for one in templates]
         self._by_name.clear()
+        self._undeclared = {name for name in tuple(self._undeclared) if self.of_name(name).template == OTHER}
 
 
 def _pattern(template: str) -> re.Pattern[str]:

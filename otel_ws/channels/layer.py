@@ -17,7 +17,7 @@ from channels.exceptions import ChannelFull
 
 from otel_ws import recorder, semconv
 from otel_ws.channels import backlog, losses
-from otel_ws.channels.carrier import Carried, Carrier, carried
+from otel_ws.channels.carrier import Carried, Carrier, carried, carrier_of
 from otel_ws.channels.publishing import Publishing, publishing
 from otel_ws.connection import BACKLOG_SECONDS, Connection
 from otel_ws.faults import fault
@@ -286,8 +286,7 @@ class Observed:
                 raise
             _safe(watching.received, channel)
         if inbox is None:
-            self._consumed(message)
-            return message
+            return self._consumed(channel, message)
         if type(message) is Carried:
             # Layers may hand one message to several consumers; each gets a plain dict of its own.
             inbox.carrier = message.carrier
@@ -297,15 +296,26 @@ class Observed:
         inbox.message = message
         return message
 
-    def _consumed(self, message: Any) -> None:
-        """Somebody asked the layer who is no consumer: a worker, a test, a view that waits for an answer."""
+    def _consumed(self, channel: Any, message: Any) -> Any:
+        """Somebody asked the layer who is no consumer: a view that waits for an answer or streams, a worker, a test.
+
+        A named channel is a worker's, which takes the carrier off at its handler; anybody else gets a plain dict.
+        """
         try:
             active = recorder.active()
+            carrier = carrier_of(message)
+            is_plain = carrier is not None and "!" in channel
+            if is_plain:
+                message = dict(message)
             if active is not None:
-                template = message.carrier.template if type(message) is Carried else OTHER
-                active.deliveries.of(template).consumed(active.ledger.local.cells)
+                delivery = active.deliveries.of(OTHER if carrier is None else carrier.template)
+                delivery.consumed(active.ledger.local.cells)
+                if carrier is not None and is_plain:
+                    seconds = max(0.0, active.now_ns() * 1e-9 - carrier.sent_at)
+                    active.observe(semconv.LAYER_LAG, (delivery.template,), seconds)
         except Exception as exc:
             fault("layer.receive", exc)
+        return message
 
     async def new_channel(self, *args: Any, **kwargs: Any) -> Any:
         """The layer's ``new_channel``; the first that a consumer asks for is its own."""

@@ -209,7 +209,7 @@ class TestClientsContext:
     """A client's ``traceparent`` in a JSON message: followed only where the setting says so, by its ids alone."""
 
     @staticmethod
-    async def links(server: Any, content: str, **settings: str) -> tuple[list[str], list[Any]]:
+    async def links(server: Any, content: str, **settings: Any) -> tuple[list[str], list[Any]]:
         """The trace ids that a message's span is linked to, but for its own connection's; what the handler got."""
         got: list[Any] = []
 

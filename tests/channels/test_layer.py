@@ -339,6 +339,17 @@ def test_a_name_belongs_to_the_template_that_says_most_of_it(telemetry: Telemetr
     assert template == telemetry.recorder.deliveries.of_name(name).template
 
 
+def test_undeclared_names_are_counted(telemetry: Telemetry) -> None:
+    """Each once, until its template is declared; a consumer's own channel needs none."""
+    deliveries = telemetry.recorder.deliveries
+    for name in ("room_7", "room_8", "room_7", "payments", "specific.ab!cd"):
+        deliveries.of_name(name)
+    before = deliveries.undeclared()
+    telemetry.recorder.policy.declare(semconv.TEMPLATE, [TEMPLATE])
+
+    assert (3, 1) == (before, deliveries.undeclared())
+
+
 def test_a_template_may_be_declared_later(telemetry: Telemetry) -> None:
     """A name that was looked at before is looked at anew."""
     before = telemetry.recorder.deliveries.of_name("room_7").template
@@ -460,6 +471,22 @@ async def five_at_once(server: Any, **settings: Any) -> AsyncIterator[Telemetry]
             app = URLRouter([path("ws/", Slow.as_asgi())])
             await server(app, CONNECT, tell, DISCONNECT, path="/ws/").run()
         yield telemetry
+
+
+@pytest.mark.parametrize("is_group", [False, True])
+async def test_lag_to_whoever_asks_without_a_consumer(layer: Any, telemetry: Telemetry, is_group: bool) -> None:
+    """A view that streams what its channel is told, for one: it gets a plain dict, and how long that took is told."""
+    channel = await layer.new_channel()
+    await layer.group_add("room_7", channel)
+    if is_group:
+        await layer.group_send("room_7", NEWS)
+    else:
+        await layer.send(channel, NEWS)
+    message = await layer.receive(channel)
+
+    template = TEMPLATE if is_group else "_OTHER"
+    assert (NEWS, dict) == (message, type(message))
+    assert {(("messaging_destination_template", template),): 1} == telemetry.points("ws.layer.lag")
 
 
 @pytest.mark.parametrize("settings", [{}, {"histograms": "api"}, {"layer_context": "off", "message_traces": "off"}])
