@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from demo.acts import play_match
+from demo.acts import part, play_match
 from demo.client import Stage, SurpriseError
 from demo.compare import Check, checks
 from demo.expected import Expected, expect
@@ -155,7 +155,7 @@ def serve(stage: Stage, server: Server, sink: Sink) -> None:
     async def play() -> None:
         while True:
             try:
-                await play_match(stage, TOURNAMENTS[0])
+                await part(stage, await play_match(stage, TOURNAMENTS[0]))
             except (SurpriseError, TimeoutError, OSError) as exc:
                 server.check()
                 print(f"a match ended early: {str(exc) or type(exc).__name__}", flush=True)

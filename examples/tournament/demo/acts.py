@@ -254,10 +254,8 @@ async def scores(stage: Stage) -> None:
     early = await stage.watch("spectator", CUP)
     await early.leave()
     stage.watchers.remove(early)
-    lane = Stage(stage.port, stage.people, stage.records, watchers=stage.watchers)
-    await play_match(lane, CUP)
+    await play_match(stage, CUP)
     await part(stage, stage.clients)
-    stage.clients.clear()
 
 
 async def payments(stage: Stage) -> None:
@@ -287,8 +285,8 @@ async def payments(stage: Stage) -> None:
     await buyer.leave()
 
 
-async def play_match(stage: Stage, tournament_id: int) -> None:
-    """A whole match: opened, watched, played, finished, paid."""
+async def play_match(stage: Stage, tournament_id: int) -> list[Client]:
+    """A whole match: opened, watched, played, finished, paid; returns those who may part now."""
     records = stage.records
     await stage.watch("spectator", tournament_id)
     organizer = await stage.join("organizer", cup(tournament_id))
@@ -311,7 +309,7 @@ async def play_match(stage: Stage, tournament_id: int) -> None:
     records.count("tournament.matches", status="finished")
     records.count("tournament.coins", PRIZE, reason="prize")
     records.settlements += 1
-    await part(stage, [*members, organizer])
+    return [*members, organizer]
 
 
 ACTS: Final[tuple[Act, ...]] = (

@@ -33,8 +33,7 @@ async def perform(stage: Stage, server: Server, until: float, say: Say) -> list[
     else:
         say("no payments: a worker needs Redis, and here is no redis-server or no channels_redis; all else in memory")
     say("matches, until the time is up")
-    lanes = [_matches(stage, server, cup, until) for cup in TOURNAMENTS]
-    await asyncio.gather(*lanes)
+    await _matches(stage, server, until)
     return checks
 
 
@@ -93,11 +92,23 @@ async def _act(stage: Stage, server: Server, name: str, act: Callable[[], Awaita
         await stage.clear()
 
 
-async def _matches(stage: Stage, server: Server, tournament_id: int, until: float) -> None:
-    lane = Stage(stage.port, stage.people, stage.records)
+async def _matches(stage: Stage, server: Server, until: float) -> None:
+    """A match in each tournament, at once, again and again.
+
+    Nobody parts while others are told something: the Redis layer loses what it fetches for a process at the very moment
+    at which the consumer that waits for it there ends (django/channels_redis, issue 366).
+    """
+
+    async def act() -> None:
+        played = await asyncio.gather(*(play_match(stage, cup) for cup in TOURNAMENTS), return_exceptions=True)
+        for one in played:
+            if isinstance(one, BaseException):
+                raise one
+        await part(stage, stage.clients)
+
     while True:
         failed = len(stage.records.surprises)
-        await _act(lane, server, "match", lambda: play_match(lane, tournament_id), lambda name: None)
+        await _act(stage, server, "match", act, lambda name: None)
         if len(stage.records.surprises) > failed or time.monotonic() > until:
             return
         await asyncio.sleep(random.uniform(*PAUSE))
