@@ -4,7 +4,7 @@ import os
 import secrets
 from pathlib import Path
 
-from otel_ws.layers import channel_layers
+from otel_ws.layers import channel_layers, max_connections
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -45,6 +45,8 @@ LOGGING = {
     "loggers": {"tournament": {"handlers": ["console"], "level": "INFO"}},
 }
 
+# OTEL_WS_MAX_CONNECTIONS: refused above it here, and seen above 90 % of it by `otel_ws.health()`.
+MAX_CONNECTIONS = max_connections()
 MESSAGES_PER_SECOND = 10
 CONNECTIONS_PER_USER = 3
 ROOM_SIZE = 6
