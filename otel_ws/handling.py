@@ -139,8 +139,8 @@ class Handling:
             if self._template is not None and self.span is not None:
                 self._finish_process(self._template)
             if self.outermost:
-                connection.tally.busy(connection.cells, seconds)
-                if connection.disconnect_span is not None and self.kind == "websocket.disconnect":
+                connection.cells[connection.tally.busy] += seconds
+                if self.kind == "websocket.disconnect" and connection.disconnect_span is not None:
                     connection.recorder.disconnect_finished(connection, self._error_type)
         finally:
             self.is_over = True

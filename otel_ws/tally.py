@@ -46,8 +46,8 @@ class Tally:
     """One route on one transport."""
 
     __slots__ = (
-        "_busy", "_closed", "_ledger", "_opened", "_received", "_send", "_sent", "_sent_failed", "_series", "_setup",
-        "_transmitted", "backlogged", "door", "wait",
+        "_closed", "_ledger", "_opened", "_received", "_send", "_sent", "_sent_failed", "_series", "_setup",
+        "_transmitted", "backlogged", "busy", "door", "wait",
     )  # fmt: skip
 
     def __init__(self, ledger: Ledger, door: tuple[str, str]) -> None:
@@ -60,7 +60,7 @@ class Tally:
         self._sent = ledger.series(MESSAGES_SENT, (*door, "success"))
         self._sent_failed = ledger.series(MESSAGES_SENT, (*door, "error"))
         self.backlogged = ledger.series(BACKLOGGED, door)
-        self._busy = ledger.series(BUSY_TIME, door)
+        self.busy = ledger.series(BUSY_TIME, door)
         self._setup = ledger.series(CONNECTION_SETUP, (*door, "accepted"))
         # The offsets that a connection moves when it opens, and when it closes.
         self._opened: dict[OpenedAs, tuple[int, int]] = {}
@@ -133,7 +133,7 @@ class Tally:
         wait = self.wait
         cells[wait if waited <= _SHORT else wait + bisect_left(_TIMES, waited)] += 1.0
         cells[wait + _TIME_SUM] += waited
-        cells[self._busy] += seconds
+        cells[self.busy] += seconds
         return bucket
 
     def streamed(self, cells: Cells, sizes: Sequence[int], seconds: float, failed: bool) -> None:
@@ -146,10 +146,6 @@ class Tally:
             for size in sizes:
                 cells[self._transmitted + bisect_left(_SIZES, size)] += 1.0
                 cells[self._transmitted + _SIZE_SUM] += size
-
-    def busy(self, cells: Cells, seconds: float) -> None:
-        """Another handler (connect, disconnect, one of the layer's messages) ended."""
-        cells[self._busy] += seconds
 
     def sent(self, cells: Cells, size: int, seconds: float, failed: bool) -> None:
         """The server took a message of ``size`` bytes, or refused it."""

@@ -147,7 +147,10 @@ class Watch:
                 _ended(handling, None if isinstance(exc, StopConsumer) else exc)
             raise
         if handling is not None:
-            _ended(handling, None)
+            try:
+                handling.end(None)
+            except Exception as exc:
+                fault("dispatch", exc)
         return result
 
     def receive_json(self, content: Any = _ABSENT, *args: Any, **kwargs: Any) -> Any:

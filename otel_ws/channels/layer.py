@@ -141,6 +141,8 @@ class Observed:
             self.losses = losses.of(layer, self)
         except Exception as exc:
             fault("layer.losses", exc)
+        # Whether what is sent here stays here: then it is known for whom it is.
+        self._copies = self.losses is not None and self.losses.copies
         self._watching = self.losses if self.losses is not None and self.losses.watches else None
         for name in self._methods:
             setattr(layer, name, getattr(self, name))
@@ -192,7 +194,7 @@ class Observed:
         except ChannelFull:
             about.found_full()
             raise
-        if self.gone and self._is_unread(args, kwargs):
+        if self._copies and (args[0] if args else kwargs.get("channel")) in self.gone:
             about.found_unread()
         return result
 
@@ -225,7 +227,7 @@ class Observed:
             message = _second(args, kwargs)
             if active is not None and isinstance(message, dict):
                 about = Publishing(active, self, operation, args[0] if args else kwargs.get(first), message)
-                if self.losses is not None and self.losses.copies:
+                if self._copies:
                     # The layer copies the message in memory, so the carrier rides on it.
                     about.message = message = carried(message, about.carrier)
                     if len(args) > 1:
@@ -264,9 +266,7 @@ class Observed:
 
     def _is_unread(self, args: Any, kwargs: Any) -> bool:
         """Whether what a layer in memory took just now is for a consumer that is gone."""
-        if not self.gone or self.losses is None or not self.losses.copies:
-            return False
-        return (args[0] if args else kwargs.get("channel")) in self.gone
+        return self._copies and (args[0] if args else kwargs.get("channel")) in self.gone
 
     async def receive(self, *args: Any, **kwargs: Any) -> Any:
         """The layer's ``receive``."""
