@@ -83,7 +83,8 @@ class Poll:
         if type(channel) is not str:
             return
         name = channel[: channel.index("!") + 1] if "!" in channel else channel
-        if name not in self._names and len(self._names) < NAMES_LIMIT:
+        # A process has one queue, and maybe a channel for each of its users.
+        if name not in self._names and (len(self._names) < NAMES_LIMIT or name.endswith("!")):
             self._names.add(name)
             if self._thread is None and not self._over.is_set():
                 # In a context of its own: what is done by the clock belongs to nobody's request.
@@ -110,11 +111,13 @@ class Poll:
 
     def _run(self) -> None:
         span_tools.unobserved()
-        while not self._over.wait(self._seconds):
+        while not self._over.wait(self._seconds) and _is_running():
             queues: tuple[Queue, ...] = ()
             try:
                 queues = asyncio.run(asyncio.wait_for(self._look(), LONGEST_SECONDS))
             except Exception as exc:
+                if not _is_running():
+                    return
                 fault("layer.poll", exc)
             self._found = (time.monotonic(), queues)
 
@@ -169,6 +172,11 @@ class Poll:
             )
             for name, depth, oldest in zip(names, results[::2], results[1::2], strict=True)
         ]
+
+
+def _is_running() -> bool:
+    """Whether the interpreter still is: when it ends, it takes away what a look needs, and that is no failure."""
+    return threading.main_thread().is_alive()
 
 
 def _text(value: Any) -> str:
