@@ -191,7 +191,7 @@ def docs(session: nox.Session) -> None:
 @nox.session(default=False, requires=["wheel"])
 def bench(session: nox.Session) -> None:
     """What otel-ws costs: ``-- --report`` in interleaved pairs, on an idle machine; ``-- --gate`` in instructions."""
-    install_wheel(session, "channels,django,sdk", *group("bench"))
+    install_wheel(session, "channels,django,redis,sdk", *group("bench"))
     if "--gate" not in session.posargs:
         session.run("python", "tests/benchmarks/bench.py", *session.posargs, env=SAFE)
         return
