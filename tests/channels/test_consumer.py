@@ -250,6 +250,7 @@ class TestClientsContext:
             '"00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01"',
             '"ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"',
             f'"{TRACEPARENT}-more"',
+            f'"01{TRACEPARENT[2:]}-more"',
             '"secret"',
             '""',
             f'"{"0" * 100_000}"',

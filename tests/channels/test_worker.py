@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from channels.worker import Worker
 from opentelemetry import trace
 
 import otel_ws
-from otel_ws import WebSocketMiddleware, testing
+from otel_ws import WebSocketMiddleware, semconv, testing
 from otel_ws.testing import Telemetry
 
 pytestmark = [
@@ -275,13 +276,17 @@ async def test_our_failure_is_not_the_workers(telemetry: Telemetry, monkeypatch:
 @BOTH
 async def test_lag_is_from_sending_to_the_handler(base: Any) -> None:
     """By the channel's template: a message may wait in the layer, and in the worker for the one before it."""
-    with testing.capture(injected={"now_ns": lambda: 5_000_000_000}) as telemetry:
+    quarters = itertools.count()
+    # Each look at the clock is a quarter of a second later: once to send, once to handle.
+    injected = {"now_ns": lambda: next(quarters) * 250_000_000}
+    with testing.capture(injected=injected, message_traces="off", message_events="off") as telemetry:
         otel_ws.declare(template=["payments"])
         layer: Any = get_channel_layer()
 
         await work(base, "payment.settle", "payment.settle", layer=layer)
 
-        assert {(("messaging_destination_template", "payments"),): 2} == telemetry.points("ws.layer.lag")
+        ((labels, lag),) = telemetry.recorder.snapshot().distributions[semconv.LAYER_LAG].items()
+        assert (("payments",), 0.5, 2) == (labels, lag.sum, lag.count)
 
 
 class Talkative(AsyncConsumer):
