@@ -14,7 +14,7 @@ from channels.exceptions import StopConsumer
 
 from otel_ws import sse
 from otel_ws.asgi import opened, running
-from otel_ws.channels.layer import Inbox, arriving
+from otel_ws.channels.inbox import Inbox, arriving
 from otel_ws.channels.worker import at_work
 from otel_ws.connection import Connection
 from otel_ws.faults import fault
@@ -39,7 +39,12 @@ def observed_call(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
                 return await original(self, scope, receive, send)
         if kind == "http" and (request := sse.running()) is not None:
             request.handed_to(scope, type(self))
-            return await original(self, scope, receive, send)
+            inbox = Inbox(request.recorder.now_ns, is_watched=False)
+            arriving.set(inbox)
+            try:
+                return await original(self, scope, receive, send)
+            finally:
+                _leave(inbox)
         if kind == "websocket" and (connection := running()) is not None:
             watch = _watch(self, connection, scope)
             try:
@@ -53,6 +58,13 @@ def observed_call(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
             return await call(self, scope, conversation.receive, conversation.send)
 
     return call
+
+
+def _leave(inbox: Inbox) -> None:
+    try:
+        inbox.leave()
+    except Exception as exc:
+        fault("layer.left", exc)
 
 
 def _watch(consumer: Any, connection: Connection, scope: Scope) -> Watch | None:
@@ -118,10 +130,7 @@ class Watch:
                 own[name] = before
             else:
                 own.pop(name, None)
-        try:
-            self._inbox.leave()
-        except Exception as exc:
-            fault("layer.left", exc)
+        _leave(self._inbox)
 
     async def dispatch(self, message: Message) -> Any:
         """The consumer's ``dispatch``, as one handler at work."""

@@ -10,16 +10,15 @@ import functools
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
 from typing import Any, Final
 
 from channels.exceptions import ChannelFull
 
 from otel_ws import recorder, semconv
 from otel_ws.channels import backlog, losses
-from otel_ws.channels.carrier import Carried, Carrier, carried, carrier_of
+from otel_ws.channels.carrier import Carried, carried, carrier_of
+from otel_ws.channels.inbox import Inbox, arriving
 from otel_ws.channels.publishing import Publishing, publishing
-from otel_ws.connection import BACKLOG_SECONDS, Connection
 from otel_ws.faults import fault
 from otel_ws.recorder import Recorder
 from otel_ws.semconv import OTHER
@@ -28,12 +27,9 @@ from otel_ws.types import Labels
 
 # So many channels are remembered whose consumer is gone: what still arrives for them is lost.
 GONE_LIMIT: Final = 4096
-_BACKLOG_NS: Final = BACKLOG_SECONDS * 1e9
 _ABSENT: Final = object()
 _VERBS: Final = ("send", "receive", "new_channel", "group_send", "group_add", "group_discard")
 
-# A consumer that is about to ask its layer for a channel.
-arriving: ContextVar[Inbox | None] = ContextVar("otel_ws_arriving", default=None)
 _observed: Final[weakref.WeakValueDictionary[int, Observed]] = weakref.WeakValueDictionary()
 
 
@@ -74,50 +70,6 @@ def unobserve() -> None:
     _observed.clear()
 
 
-class Inbox:
-    """One consumer's channel: what it was handed and has not handled, and the groups that it is a member of."""
-
-    __slots__ = ("asked_ns", "carrier", "channel", "groups", "layer", "message", "now_ns", "received_ns")
-
-    def __init__(self, now_ns: Callable[[], int]) -> None:
-        self.now_ns = now_ns
-        # Unix ns: when its consumer last asked the layer, and when it was given what no carrier came with.
-        self.asked_ns = self.received_ns = 0
-        self.channel: str | None = None
-        self.layer: Observed | None = None
-        self.message: object = None
-        self.carrier: Carrier | None = None
-        self.groups: tuple[str, ...] = ()
-
-    def taken(self, connection: Connection) -> Carrier | None:
-        """The message goes to its handler now; returns what came with it."""
-        carrier = self.carrier
-        self.message = None
-        active = connection.recorder
-        deliveries, tally, cells = active.deliveries, connection.tally, connection.cells
-        if carrier is None:
-            deliveries.of(OTHER).consumed(cells)
-            seconds = (active.now_ns() - self.received_ns) * 1e-9
-            tally.waited(cells, seconds, self.received_ns - self.asked_ns < _BACKLOG_NS)
-        else:
-            self.carrier = None
-            sent_at = carrier.sent_at
-            delivery = deliveries.by_template.get(carrier.template) or deliveries.of(carrier.template)
-            seconds = delivery.handled(cells, tally.wait, active.now_ns() * 1e-9 - sent_at)
-            if sent_at * 1e9 < self.asked_ns:
-                cells[tally.backlogged] += 1.0
-            if active.by_api:
-                active.by_api_observe(semconv.LAYER_LAG, (delivery.template,), seconds)
-        if active.by_api:
-            active.by_api_observe(semconv.MESSAGE_WAIT, connection.door, seconds)
-        return carrier
-
-    def leave(self) -> None:
-        """The consumer is gone, and with it whoever would have asked for what is left."""
-        if self.layer is not None:
-            self.layer.left(self)
-
-
 class Observed:
     """One channel layer, and what stands in for its methods."""
 
@@ -125,6 +77,8 @@ class Observed:
         own = vars(layer)
         self.layer: Any = layer
         self.inboxes: dict[str, Inbox] = {}
+        # Of consumers whose handlers nobody watches: those of HTTP, which may stream events.
+        self.unwatched: dict[str, Inbox] = {}
         # Channels whose consumer is gone, with the groups that they were left in.
         self.gone: dict[str, tuple[str, ...]] = {}
         self.losses: losses.Losses | None = None
@@ -324,14 +278,14 @@ class Observed:
         if inbox is not None and inbox.channel is None and type(channel) is str:
             inbox.channel = channel
             inbox.layer = self
-            self.inboxes[channel] = inbox
+            (self.inboxes if inbox.is_watched else self.unwatched)[channel] = inbox
         return channel
 
     async def group_add(self, *args: Any, **kwargs: Any) -> Any:
         """The layer's ``group_add``."""
         result = await self._methods["group_add"](*args, **kwargs)
         group, channel = args if len(args) == 2 else (kwargs.get("group"), kwargs.get("channel"))
-        inbox = self.inboxes.get(channel) if type(channel) is str else None
+        inbox = self._inbox(channel)
         if inbox is not None and type(group) is str and group not in inbox.groups:
             inbox.groups = (*inbox.groups, group)
         return result
@@ -340,17 +294,21 @@ class Observed:
         """The layer's ``group_discard``."""
         result = await self._methods["group_discard"](*args, **kwargs)
         group, channel = args if len(args) == 2 else (kwargs.get("group"), kwargs.get("channel"))
-        if type(channel) is str and (inbox := self.inboxes.get(channel)) is not None:
+        if (inbox := self._inbox(channel)) is not None:
             inbox.groups = tuple(one for one in inbox.groups if one != group)
         elif type(channel) is str and channel in self.gone:
             self.gone[channel] = tuple(one for one in self.gone[channel] if one != group)
         return result
+
+    def _inbox(self, channel: Any) -> Inbox | None:
+        return (self.inboxes.get(channel) or self.unwatched.get(channel)) if type(channel) is str else None
 
     # --- the end of a consumer --------------------------------------------------------------------------------------
     def left(self, inbox: Inbox) -> None:
         """A consumer is gone: what it was handed and did not handle is lost, and what waits for it."""
         channel = inbox.channel or ""
         self.inboxes.pop(channel, None)
+        self.unwatched.pop(channel, None)
         unread = int(inbox.message is not None)
         inbox.message = inbox.carrier = None
         if self.losses is not None:
@@ -380,7 +338,8 @@ def _members(active: Recorder, metric: semconv.Metric) -> Iterator[tuple[Labels,
         if metric is semconv.LAYER_ORPHANS:
             groups = [group for left in list(observed.gone.values()) for group in left]
         else:
-            groups = [group for inbox in list(observed.inboxes.values()) for group in inbox.groups]
+            here = [*observed.inboxes.values(), *observed.unwatched.values()]
+            groups = [group for inbox in here for group in inbox.groups]
         if metric is semconv.LAYER_GROUPS:
             groups = list(set(groups))
         found.update(active.deliveries.of_name(group).template for group in groups)

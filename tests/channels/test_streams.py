@@ -311,3 +311,40 @@ async def test_a_tournament_has_its_own_figure_by_both_transports(server: Any) -
     channel_layers.backends.pop("default")
     if before is not None:
         channel_layers.set("default", before)
+
+
+async def test_a_stream_that_leaves_its_group_behind(server: Any) -> None:
+    """A consumer of HTTP is a member like any other; what it leaves behind is told, and what waits for it is lost."""
+    got, told = asyncio.Event(), asyncio.Event()
+
+    class Board(AsyncHttpConsumer):
+        async def handle(self, body: bytes) -> None:
+            await self.channel_layer.group_add("tournament_7", self.channel_name)
+            await self.send_headers(headers=EVENT_STREAM)
+            await self.send_body(b"data: 1\n\n", more_body=True)
+            got.set()
+            await told.wait()
+
+    before = channel_layers.set("default", InMemoryChannelLayer())
+    with testing.capture() as telemetry:
+        one = server(WebSocketMiddleware(Board.as_asgi()), REQUEST, type="http", method="GET")
+        run = asyncio.create_task(one.run())
+        async with asyncio.timeout(10):
+            await got.wait()
+        during = [telemetry.value(f"ws.layer.{kind}") for kind in ("groups", "memberships", "orphans")]
+        layer: Any = get_channel_layer()
+        # One is fetched while the handler runs; another stays where it is.
+        for _ in range(2):
+            await layer.group_send("tournament_7", {"type": "score"})
+        one.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+        await layer.group_send("tournament_7", {"type": "score"})
+
+        assert [1, 1, 0] == during
+        assert [0, 0, 1] == [telemetry.value(f"ws.layer.{kind}") for kind in ("groups", "memberships", "orphans")]
+        lost = telemetry.value("ws.layer.dropped", reason="CONSUMER_GONE")
+        assert 3 == lost + telemetry.value("messaging.client.consumed.messages")
+        assert lost >= 2
+    channel_layers.backends.pop("default")
+    if before is not None:
+        channel_layers.set("default", before)

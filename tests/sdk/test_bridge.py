@@ -63,7 +63,7 @@ from prometheus_client import CollectorRegistry
 
 from otel_ws import faults, semconv
 from otel_ws.channels.carrier import Carrier
-from otel_ws.channels.layer import Inbox
+from otel_ws.channels.inbox import Inbox
 from otel_ws.connection import Connection
 from otel_ws.fanout import HISTOGRAMS
 from otel_ws.handling import Handling
