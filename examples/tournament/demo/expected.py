@@ -152,6 +152,7 @@ def _published(expected: Expected, one: Published, sender: Conversation) -> None
     operation = "group_send" if one.is_group else "send"
     expected.add("messaging.client.sent.messages", messaging_operation_name=operation, error_type="", **group)
     expected.add("messaging.client.consumed.messages", received, **group)
+    expected.observe("ws.layer.lag", [None] * received, **group)
     expected.span(f"publish {one.template}")
     for _ in range(one.sockets):
         # Who hears it is where the one is who said it.

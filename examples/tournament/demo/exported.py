@@ -41,7 +41,7 @@ KEYS = {
     "error_severity": "error.severity",
 }
 _GAUGES = {"ws.active_connections", "ws.active_users", "ws.users.dual", "ws.connection.health"}
-_UNITS = {"duration": "_seconds", "latency": "_seconds", "wait": "_seconds", "size": "_bytes"}
+_UNITS = {"duration": "_seconds", "latency": "_seconds", "wait": "_seconds", "lag": "_seconds", "size": "_bytes"}
 
 # A name, and fields or attributes under their names in JSON lines.
 Named = tuple[str, Mapping[str, object]]
