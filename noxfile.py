@@ -142,7 +142,7 @@ def base(session: nox.Session) -> None:
 
 @nox.session(requires=["wheel"])
 def system(session: nox.Session) -> None:
-    """Real uvicorn, daphne and hypercorn as processes on loopback; with redis-server (Debian), Redis and workers too."""
+    """Real uvicorn, daphne and hypercorn as processes on loopback; with redis-server (Debian) Redis and workers."""
     install_wheel(session, "all", *group("system"))
     run_pytest(session, "tests/system")
 
