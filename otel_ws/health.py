@@ -28,6 +28,11 @@ class Reading:
     healthy: float = 0.0
     unhealthy: float = 0.0
 
+    @property
+    def is_open(self) -> float:
+        """Connections that are open."""
+        return self.healthy + self.unhealthy
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -61,8 +66,11 @@ def read(now: Snapshot) -> Reading:
     )
 
 
-def evaluate(now: Reading, earlier: Reading) -> Health:
-    """Judge ``now`` against ``earlier``; where nothing happened in between, no rate rule fires."""
+def evaluate(now: Reading, earlier: Reading, max_connections: int = 0) -> Health:
+    """Judge ``now`` against ``earlier``; where nothing happened in between, no rate rule fires.
+
+    ``max_connections`` may be open at once, as far as the operator said (``OTEL_WS_MAX_CONNECTIONS``); 0 is no limit.
+    """
     attempts = (now.connected - earlier.connected) + (now.rejected - earlier.rejected)
     failed = _share(now.rejected - earlier.rejected, attempts)
     errors = _share(now.messages_failed - earlier.messages_failed, now.messages - earlier.messages)
@@ -70,15 +78,15 @@ def evaluate(now: Reading, earlier: Reading) -> Health:
         now.broadcasts_failed - earlier.broadcasts_failed,
         now.broadcasts - earlier.broadcasts,
     )
-    is_open = now.healthy + now.unhealthy
     findings: list[Finding] = []
-    if is_open:
-        share = now.healthy / is_open
+    if now.is_open:
+        share = now.healthy / now.is_open
         findings += _below("connection_health", share, ((0.80, UNHEALTHY), (0.95, DEGRADED)))
-    elif now.connected > 10 and earlier.healthy + earlier.unhealthy > 0:
+    elif now.connected > 10 and earlier.is_open > 0:
         findings.append(Finding("connections_gone", DEGRADED, 0.0, 1.0))
     findings += _above("failed_connections", failed, ((0.10, UNHEALTHY),))
     findings += _above("error_rate", errors, ((0.10, UNHEALTHY), (0.05, DEGRADED)))
+    findings += _above("connections", _share(now.is_open, max_connections), ((0.90, DEGRADED),))
     findings += _above("broadcast_failures", lost, ((0.05, DEGRADED),))
     findings.sort(key=lambda finding: finding.status != UNHEALTHY)
     return Health(findings[0].status if findings else HEALTHY, tuple(findings))

@@ -289,11 +289,14 @@ class Recorder(Fanout):
 
     def health(self) -> Health:
         """The verdict on this process now, over the last minute."""
-        return evaluate(read(self.snapshot()), self._readings[0][1])
+        return self._verdict_on(read(self.snapshot()))
+
+    def _verdict_on(self, now: Reading) -> Health:
+        return evaluate(now, self._readings[0][1], self.settings.max_connections)
 
     def _judge(self, now: float) -> None:
         reading = read(self.snapshot())
-        verdict = evaluate(reading, self._readings[0][1])
+        verdict = self._verdict_on(reading)
         self._readings.append((now, reading))
         while len(self._readings) > 1 and self._readings[1][0] <= now - WINDOW_SECONDS:
             self._readings.popleft()

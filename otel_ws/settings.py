@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import functools
-import importlib
 import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from otel_ws import forms, pseudonyms
+from otel_ws import forms, parsers, pseudonyms
 from otel_ws.declarations import DeclarationError, Declarations, load
 from otel_ws.faults import warn_once
-from otel_ws.types import Resolver, Scope
+from otel_ws.types import Resolver
 
 PREFIX = "OTEL_WS_"
 
@@ -44,105 +41,6 @@ class Problem:
         return f"{self.name}={self.value!r} is not valid; allowed: {self.allowed}."
 
 
-def _choice(*allowed: str) -> Callable[[Any], str]:
-    def parse(raw: Any) -> str:
-        text = str(raw).strip().lower()
-        if text not in allowed:
-            raise ValueError
-        return text
-
-    return parse
-
-
-def _flag(raw: Any) -> bool:
-    if isinstance(raw, bool):
-        return raw
-    text = str(raw).strip().lower()
-    if text in {"true", "1", "yes", "on"}:
-        return True
-    if text in {"false", "0", "no", "off"}:
-        return False
-    raise ValueError
-
-
-def _ratio(raw: Any) -> float:
-    number = float(raw)
-    if not 0.0 <= number <= 1.0:
-        raise ValueError
-    return number
-
-
-def _names(raw: Any) -> tuple[str, ...]:
-    parts = raw.split(",") if isinstance(raw, str) else tuple(raw)
-    names = tuple(str(part).strip() for part in parts if str(part).strip())
-    if not all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}", name) for name in names):
-        raise ValueError
-    return names
-
-
-def _ids(raw: Any) -> tuple[str, ...]:
-    names = _names(raw)
-    if not {"user.id", "ws.connection.id"}.isdisjoint(names) or not all(name.endswith(".id") for name in names):
-        raise ValueError
-    return names
-
-
-def _key(raw: Any) -> str:
-    (name,) = _names([raw])
-    return str(name)
-
-
-def _log_target(raw: Any) -> str:
-    text = str(os.fspath(raw)).strip()
-    if text == "stdout" or not text:
-        return text
-    if text in {"stderr", "-"} or text.endswith("/"):
-        raise ValueError
-    folder = Path(text).absolute().parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK) or Path(text).is_dir():
-        raise ValueError
-    return text
-
-
-def _key_file(raw: Any) -> str:
-    path = str(os.fspath(raw)).strip()
-    try:
-        pseudonyms.read(path)
-    except OSError:
-        raise ValueError from None
-    return path
-
-
-@dataclass(frozen=True, slots=True)
-class _Lazy:
-    """A resolver named by ``module:function``, imported when it is first asked.
-
-    The zero-code start runs before Django is ready, so an import at start-up would break the application.
-    """
-
-    path: str
-
-    def __call__(self, scope: Scope) -> object:
-        return _imported(self.path)(scope)
-
-
-@functools.cache
-def _imported(path: str) -> Resolver:
-    module, _, name = path.partition(":")
-    found: Resolver = getattr(importlib.import_module(module), name)
-    return found
-
-
-def _resolver(raw: Any) -> Resolver | None:
-    if raw is None or raw == "":
-        return None
-    if callable(raw):
-        return raw  # type: ignore[no-any-return]
-    if isinstance(raw, str) and re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", raw):
-        return _Lazy(raw)
-    raise ValueError
-
-
 def _setting(
     default: Any, parse: Callable[[Any], Any], allowed: str, doc: str, form: re.Pattern[str] | None = None
 ) -> Any:
@@ -155,11 +53,14 @@ class Settings:
     """What the operator decided. Frozen: a change means a new start."""
 
     enabled: bool = _setting(
-        True, _flag, "true, false", "`false` takes otel-ws out of the way: the application object itself is returned."
+        True,
+        parsers.flag,
+        "true, false",
+        "`false` takes otel-ws out of the way: the application object itself is returned.",
     )
     json_log: str = _setting(
         "",
-        _log_target,
+        parsers.log_target,
         "stdout, or a path in a folder that exists and is writable; {pid} is replaced",
         "Also write every event as a JSON line, to `stdout` or to a file. The file is reopened when it was moved; "
         "a path with `{pid}` is rotated at 64 MiB.",
@@ -167,50 +68,71 @@ class Settings:
     )
     message_events: str = _setting(
         "slow",
-        _choice("all", "sampled", "slow", "errors", "off"),
+        parsers.choice("all", "sampled", "slow", "errors", "off"),
         "all, sampled, slow, errors, off",
         "Which handled messages become `WS_MESSAGE` events. `slow`: over 100 ms, and errors. `sampled`: those whose "
         "span is sampled, and errors.",
     )
     delivery_events: bool = _setting(
-        False, _flag, "true, false", "Also emit one `WS_DELIVERY` event for each message sent to a client."
+        False, parsers.flag, "true, false", "Also emit one `WS_DELIVERY` event for each message sent to a client."
     )
     message_traces: str = _setting(
         "linked",
-        _choice("linked", "child", "off"),
+        parsers.choice("linked", "child", "off"),
         "linked, child, off",
         "`linked`: each client message is a trace of its own, linked to the connect span. `child`: a child of it. "
         "`off`: no message spans.",
     )
     message_sample_ratio: float = _setting(
         1.0,
-        _ratio,
+        parsers.ratio,
         "a number from 0 to 1",
         "Share of message spans that is kept, on top of the sampler (`OTEL_TRACES_SAMPLER`). The messages of a "
         "connection that are not kept have one trace id in log lines.",
     )
     send_spans: str = _setting(
         "off",
-        _choice("off", "slow", "all"),
+        parsers.choice("off", "slow", "all"),
         "off, slow, all",
         "Spans for messages to the client. `slow`: only those over 100 ms.",
     )
     connect_context: str = _setting(
         "parent",
-        _choice("parent", "link", "ignore"),
+        parsers.choice("parent", "link", "ignore"),
         "parent, link, ignore",
         "What a `traceparent` header of the handshake does to the connect span.",
     )
     layer_context: str = _setting(
         "link",
-        _choice("link", "parent", "off"),
+        parsers.choice("link", "parent", "off"),
         "link, parent, off",
         "What travels with a message of the channel layer. `link`: the sender's trace context, to which the span of "
         "whoever handles the message is linked. `parent`: the same, as its parent. `off`: nothing.",
     )
+    message_context: str = _setting(
+        "off",
+        parsers.choice("off", "link"),
+        "off, link",
+        "Whether a client's trace context, the member `traceparent` of a decoded JSON message, is followed. `link`: "
+        "the message's span is linked to it. The message itself stays as it is.",
+    )
+    layer_poll: float = _setting(
+        15.0,
+        parsers.seconds,
+        "seconds from 0.1 to 3600, or 0",
+        "How often the queues of a channel layer in Redis are looked at, for `ws.layer.depth` and its like: by one "
+        "process of all that share the layer, on a connection of its own. 0: never.",
+    )
+    max_connections: int = _setting(
+        0,
+        parsers.whole,
+        "a whole number, or 0",
+        "How many connections may be open at once; above 90 % `health()` is degraded. 0: no limit is known. "
+        "otel-ws itself refuses nobody.",
+    )
     histograms: str = _setting(
         "ledger",
-        _choice("ledger", "api"),
+        parsers.choice("ledger", "api"),
         "ledger, api",
         "How histograms reach OpenTelemetry's readers. `ledger`: counted by otel-ws and added to what a reader "
         "collects. `api`: one call of the SDK for each value, three to five times the price; chosen anyway for a "
@@ -218,20 +140,22 @@ class Settings:
     )
     metric_ids: tuple[str, ...] = _setting(
         (),
-        _ids,
+        parsers.ids,
         "a comma-separated list of ids that end in .id, never user.id",
         "Ids by which `ws.active_connections.by_id` is broken down, for example `tournament.id`; at most 200 values.",
     )
-    message_type_key: str = _setting("type", _key, "a name", "The key of a decoded JSON message that holds its type.")
+    message_type_key: str = _setting(
+        "type", parsers.key, "a name", "The key of a decoded JSON message that holds its type."
+    )
     message_types: tuple[str, ...] = _setting(
         (),
-        _names,
+        parsers.names,
         "a comma-separated list of names",
         "Message types that may be told apart, beside those that consumers and `declare()` name. Others are `unknown`.",
     )
     gate: str = _setting(
         "",
-        _choice("all", "own", "report"),
+        parsers.choice("all", "own", "report"),
         "all, own, report",
         "What is cleared before it leaves. `all`: everything that the process exports. `own`: what otel-ws records "
         "itself. `report`: the same, and a report of what `all` would remove. Not set: `all` where "
@@ -246,7 +170,7 @@ class Settings:
     )
     pseudonym_key_file: str = _setting(
         "",
-        _key_file,
+        parsers.key_file,
         f"the path of a file of {pseudonyms.SHORTEST_KEY} to {pseudonyms.LONGEST_KEY} bytes that can be read and "
         "that not everybody can write",
         "A secret key: with it ids that are no numbers, UUIDs or ULIDs leave as pseudonyms (`p_` and 32 hexadecimal "
@@ -255,14 +179,14 @@ class Settings:
     )
     user_id_resolver: Resolver | None = _setting(  # noqa: RUF009 - a dataclass field
         None,
-        _resolver,
+        parsers.resolver,
         "module:function, or a callable that takes the scope",
         "Where the user's id comes from, instead of the `pk` of `scope['user']`.",
         forms.NAME,
     )
     role_resolver: Resolver | None = _setting(  # noqa: RUF009 - a dataclass field
         None,
-        _resolver,
+        parsers.resolver,
         "module:function, or a callable that takes the scope",
         "Where the role comes from, instead of `scope['role']`.",
         forms.NAME,

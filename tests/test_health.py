@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 
+import otel_ws
 from otel_ws import recorder, testing
 from otel_ws.connection import Connection
 from otel_ws.health import DEGRADED, HEALTHY, UNHEALTHY, Reading, evaluate
@@ -37,6 +41,37 @@ def test_all_connections_gone_at_once_is_told() -> None:
     verdict = evaluate(Reading(connected=20), Reading(connected=20, healthy=20))
 
     assert (DEGRADED, "connections_gone") == (verdict.status, verdict.findings[0].rule)
+
+
+@pytest.mark.parametrize(("is_open", "limit", "status"), [(90, 100, HEALTHY), (91, 100, DEGRADED), (91, 0, HEALTHY)])
+def test_few_connections_may_be_left(is_open: int, limit: int, status: str) -> None:
+    """Above 90 % of what the operator allows the server is degraded; without a limit it never is."""
+    assert status == evaluate(Reading(healthy=is_open), NOTHING, limit).status
+
+
+async def test_a_full_server_is_degraded_until_somebody_leaves(server: Any) -> None:
+    """``OTEL_WS_MAX_CONNECTIONS``: the verdict turns with the connection that is one too many, which is served."""
+    leave = asyncio.Event()
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await leave.wait()
+
+    with testing.capture(max_connections=1) as telemetry:
+        before = telemetry.recorder.health().status
+        one = server(otel_ws.WebSocketMiddleware(application), {"type": "websocket.connect"})
+        run = asyncio.create_task(one.run())
+        while not one.sent:
+            await asyncio.sleep(0)
+        finding = telemetry.recorder.health().findings[0]
+        leave.set()
+        await run
+
+        assert (HEALTHY, HEALTHY) == (before, telemetry.recorder.health().status)
+        assert ("connections", DEGRADED, 1.0, 0.9) == (
+            finding.rule, finding.status, finding.value, finding.threshold
+        )  # fmt: skip
 
 
 def test_an_idle_server_is_healthy() -> None:

@@ -356,8 +356,8 @@ def test_no_key_is_spelled_twice() -> None:
         if not name.startswith("semconv/")
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and node.value in names
-        # The settings know by name the ids that no metric may be broken down by.
-        if (name, node.value) not in {("settings.py", "user.id"), ("settings.py", "ws.connection.id")}
+        # The parsers know by name the ids that no metric may be broken down by.
+        if (name, node.value) not in {("parsers.py", "user.id"), ("parsers.py", "ws.connection.id")}
     }
 
     assert set() == spelled

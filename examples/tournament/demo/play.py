@@ -9,12 +9,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from demo.acts import ACTS, everybody_everywhere, part, play_match
+from demo.acts import ACTS, CUP, everybody_everywhere, part, payments, play_match
 from demo.client import Client, Stage, SurpriseError
 from demo.compare import OURS, Check, metric_checks, prometheus
-from demo.expected import TRANSPORT, Series
+from demo.expected import Series
 from demo.people import TOURNAMENTS
 from demo.server import Server
+from demo.streams import Watcher
 
 GAUGE_PATIENCE = 5.0
 PAUSE = (0.1, 0.4)
@@ -27,9 +28,12 @@ async def perform(stage: Stage, server: Server, until: float, say: Say) -> list[
     checks = await full_house(stage, server, say)
     for act in ACTS:
         await _act(stage, server, act.__name__.replace("_", " "), partial(act, stage), say)
+    if server.has_worker:
+        await _act(stage, server, "payments", partial(payments, stage), say)
+    else:
+        say("no payments: a worker needs Redis, and here is no redis-server or no channels_redis; all else in memory")
     say("matches, until the time is up")
-    lanes = [_matches(stage, server, cup, until) for cup in TOURNAMENTS]
-    await asyncio.gather(*lanes)
+    await _matches(stage, server, until)
     return checks
 
 
@@ -40,14 +44,17 @@ async def full_house(stage: Stage, server: Server, say: Say) -> list[Check]:
 
     async def act() -> None:
         clients.extend(await everybody_everywhere(stage))
-        checks.extend(await _gauges(clients, server))
+        seen = {client.conversation.user_id for client in clients}
+        dual = [one for one in stage.people.everybody if one.user_id in seen][:2]
+        watchers = [await stage.watch(one, CUP) for one in dual]
+        checks.extend(await _gauges([*clients, *watchers], server))
         await part(stage, clients)
 
     await _act(stage, server, "everybody everywhere", act, say)
     return checks
 
 
-async def _gauges(clients: list[Client], server: Server) -> list[Check]:
+async def _gauges(clients: list[Client | Watcher], server: Server) -> list[Check]:
     wanted: Counter[Series] = Counter()
     for client in clients:
         one = client.conversation
@@ -55,16 +62,20 @@ async def _gauges(clients: list[Client], server: Server) -> list[Check]:
             "http_route": one.place.route,
             "role": one.role,
             "scope_type": one.place.scope_type,
-            "transport": TRANSPORT,
+            "transport": one.transport,
         }
         wanted[Series("ws.active_connections", "value", tuple(sorted(labels.items())))] += 1
-    healthy = (("state", "healthy"), ("transport", TRANSPORT))
-    wanted[Series("ws.connection.health", "value", healthy)] = len(clients)
+        healthy = (("state", "healthy"), ("transport", one.transport))
+        wanted[Series("ws.connection.health", "value", healthy)] += 1
     wanted[Series("ws.active_users", "value", ())] = len({client.conversation.user_id for client in clients})
+    users = Counter({(one.conversation.user_id, one.conversation.transport) for one in clients})
+    wanted[Series("ws.users.dual", "value", ())] = sum(
+        (user, "websocket") in users for user, transport in users if transport == "sse"
+    )
     deadline = time.monotonic() + GAUGE_PATIENCE
     while True:
-        text = await asyncio.to_thread(server.scrape)
-        checks = metric_checks("Prometheus, full house", wanted, prometheus(text, OURS, wanted))
+        texts = await asyncio.to_thread(server.scrape)
+        checks = metric_checks("Prometheus, full house", wanted, prometheus(texts, OURS, wanted))
         if all(check.is_equal for check in checks) or time.monotonic() > deadline:
             return checks
         await asyncio.sleep(0.2)
@@ -81,11 +92,23 @@ async def _act(stage: Stage, server: Server, name: str, act: Callable[[], Awaita
         await stage.clear()
 
 
-async def _matches(stage: Stage, server: Server, tournament_id: int, until: float) -> None:
-    lane = Stage(stage.port, stage.people, stage.records)
+async def _matches(stage: Stage, server: Server, until: float) -> None:
+    """A match in each tournament, at once, again and again.
+
+    Nobody parts while others are told something: the Redis layer loses what it fetches for a process at the very moment
+    at which the consumer that waits for it there ends (django/channels_redis, issue 366).
+    """
+
+    async def act() -> None:
+        played = await asyncio.gather(*(play_match(stage, cup) for cup in TOURNAMENTS), return_exceptions=True)
+        for one in played:
+            if isinstance(one, BaseException):
+                raise one
+        await part(stage, stage.clients)
+
     while True:
         failed = len(stage.records.surprises)
-        await _act(lane, server, "match", lambda: play_match(lane, tournament_id), lambda name: None)
+        await _act(stage, server, "match", act, lambda name: None)
         if len(stage.records.surprises) > failed or time.monotonic() > until:
             return
         await asyncio.sleep(random.uniform(*PAUSE))

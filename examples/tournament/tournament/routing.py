@@ -1,6 +1,6 @@
-"""Which consumer answers which WebSocket path, and what stands in front of them all."""
+"""Which consumer answers which WebSocket path or worker's channel, and what stands in front of them all."""
 
-from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.routing import ChannelNameRouter, ProtocolTypeRouter, URLRouter
 from django.core.asgi import get_asgi_application
 from django.urls import path
 
@@ -11,6 +11,7 @@ from tournament.auth import JWTAuthMiddleware  # noqa: E402
 from tournament.consumers import MatchConsumer, TickerConsumer, TournamentConsumer  # noqa: E402
 from tournament.limits import ConnectionLimitMiddleware  # noqa: E402
 from tournament.lobby import GlobalConsumer  # noqa: E402
+from tournament.payments import PaymentConsumer, ReceiptConsumer  # noqa: E402
 
 match_router = URLRouter([path("<int:match_id>/", MatchConsumer.as_asgi())])
 
@@ -28,5 +29,7 @@ application = ProtocolTypeRouter(
     {
         "http": django_application,
         "websocket": JWTAuthMiddleware(ConnectionLimitMiddleware(websocket_router)),
+        # manage.py runworker payments receipts
+        "channel": ChannelNameRouter({"payments": PaymentConsumer.as_asgi(), "receipts": ReceiptConsumer.as_asgi()}),
     }
 )
