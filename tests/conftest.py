@@ -19,6 +19,13 @@ from otel_ws import faults
 if TYPE_CHECKING:
     from otel_ws.testing import Telemetry
 
+if find_spec("hypothesis") is not None:
+    import hypothesis
+
+    # No test is timed: a busy machine is no defect.
+    hypothesis.settings.register_profile("untimed", deadline=None)
+    hypothesis.settings.load_profile("untimed")
+
 if find_spec("django") is not None:
     import django
     from django.conf import settings

@@ -262,7 +262,12 @@ class Observed:
             if is_plain:
                 message = dict(message)
             if active is not None:
-                delivery = active.deliveries.of(OTHER if carrier is None else carrier.template)
+                deliveries = active.deliveries
+                if carrier is not None:
+                    delivery = deliveries.of(carrier.template)
+                else:
+                    # Sent by a process without a carrier; a named channel tells its own template.
+                    delivery = deliveries.of(OTHER) if "!" in channel else deliveries.of_name(channel)
                 delivery.consumed(active.ledger.local.cells)
                 if carrier is not None and is_plain:
                     seconds = max(0.0, active.now_ns() * 1e-9 - carrier.sent_at)

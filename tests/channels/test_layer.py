@@ -489,6 +489,15 @@ async def test_lag_to_whoever_asks_without_a_consumer(layer: Any, telemetry: Tel
     assert {(("messaging_destination_template", template),): 1} == telemetry.points("ws.layer.lag")
 
 
+async def test_a_worker_is_handed_a_message_of_a_process_without_us(layer: Any, telemetry: Telemetry) -> None:
+    """What came without a carrier is counted under the template of the named channel that it came by."""
+    otel_ws.declare(template="payments")
+    await InMemoryChannelLayer.send(layer, "payments", NEWS)
+    await layer.receive("payments")
+
+    assert 1 == telemetry.value("messaging.client.consumed.messages", messaging_destination_template="payments")
+
+
 @pytest.mark.parametrize("settings", [{}, {"histograms": "api"}, {"layer_context": "off", "message_traces": "off"}])
 async def test_messages_that_come_at_once_wait(server: Any, settings: dict[str, str]) -> None:
     """Five to a handler of 200 ms: they wait 0 to 800 ms, and four of five were there when they were asked for."""
