@@ -142,7 +142,7 @@ def base(session: nox.Session) -> None:
 
 @nox.session(requires=["wheel"])
 def system(session: nox.Session) -> None:
-    """Real uvicorn, daphne and hypercorn, as processes on loopback."""
+    """Real uvicorn, daphne and hypercorn as processes on loopback; with redis-server (Debian) Redis and workers."""
     install_wheel(session, "all", *group("system"))
     run_pytest(session, "tests/system")
 
@@ -198,7 +198,7 @@ def docs(session: nox.Session) -> None:
 @nox.session(default=False, requires=["wheel"])
 def bench(session: nox.Session) -> None:
     """What otel-ws costs: ``-- --report`` in interleaved pairs, on an idle machine; ``-- --gate`` in instructions."""
-    install_wheel(session, "channels,django,sdk", *group("bench"))
+    install_wheel(session, "channels,django,redis,sdk", *group("bench"))
     if "--gate" not in session.posargs:
         session.run("python", "tests/benchmarks/bench.py", *session.posargs, env=SAFE)
         return

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from typing import Any, ParamSpec
 
 from otel_ws import recorder as recorders
-from otel_ws import semconv, sse
+from otel_ws import semconv, sse, tasks
 from otel_ws.connection import Connection, current
 from otel_ws.connection import State as ConnectionState
 from otel_ws.declarations import parse
@@ -89,11 +89,17 @@ def _inside() -> Connection | None:
     return connection if connection is not None and connection.recorder is recorders.active() else None
 
 
-def _handling(connection: Connection | None) -> Handling | None:
-    """The handler at work here, if it still is."""
-    if connection is None:
-        return None
-    return at_work() or connection.plain_handling
+def _task() -> tasks.Task | None:
+    """The worker's message that is handled here."""
+    return tasks.at_work() if recorders.active() is not None else None
+
+
+def _handling(verb: str) -> Handling | tasks.Task | None:
+    """The same, or the client's message."""
+    if (task := _task()) is not None:
+        return task
+    connection = _connection(verb)
+    return None if connection is None else at_work() or connection.plain_handling
 
 
 def _code(verb: str, reason: object) -> str:
@@ -163,9 +169,12 @@ def record_error(exc: BaseException, *, category: str | None = None, severity: s
         )
     connection = _inside()
     if connection is None:
-        active.error_raised(None, type(exc).__name__, category or category_of(exc), severity, None)
+        if (task := _task()) is not None:
+            task.note_error(exc)
+        handler = None if task is None else task.handler
+        active.error_raised(None, type(exc).__name__, category or category_of(exc), severity, handler)
         return
-    handling = _handling(connection)
+    handling = at_work() or connection.plain_handling
     if handling is not None:
         handling.note_error(exc)
     connection.tell_error(exc, handling.handler if handling else None, category, severity, again=True)
@@ -176,7 +185,7 @@ def record_error(exc: BaseException, *, category: str | None = None, severity: s
 @_harmless
 def record_message_denied() -> None:
     """Say that the message being handled is not allowed: its status becomes ``permission_denied``."""
-    handling = _handling(_connection("record_message_denied"))
+    handling = _handling("record_message_denied")
     if handling is not None:
         handling.status = "permission_denied"
 
@@ -200,7 +209,7 @@ def record_ping(seconds: float) -> None:
 @_harmless
 def set_message_type(name: str) -> None:
     """Name the message being handled; the name must be declared, else the type is ``unknown``."""
-    handling = _handling(_connection("set_message_type"))
+    handling = _handling("set_message_type")
     if handling is not None:
         handling.note_type(name)
 
@@ -221,20 +230,18 @@ def set_role(role: str) -> None:
 
 @_harmless
 def set_ids(**ids: object) -> None:
-    """Say what the connection is about: ``set_ids(user_id=7, match_id=3)``. Other names need ``declare(id=…)``.
+    """Say what the connection, or a worker's message, is about: ``set_ids(user_id=7, match_id=3)``.
 
-    An id is an integer of up to 19 digits, a UUID or a ULID; anything else is dropped and counted.
+    Other names need ``declare(id=…)``. An id is an integer of up to 19 digits, a UUID or a ULID; others are dropped.
     """
-    subject = _subject("set_ids")
+    subject = _task() or _subject("set_ids")
     if subject is None:
         return
     known = recorders.vocabulary.ids
     for name in ids:
         if name not in known or name == semconv.CONNECTION_ID.field:
-            misuse(
-                f"set_ids.{name}",
-                "otel_ws.set_ids(): an id is not declared; add it with otel_ws.declare(id='…').",
-            )
+            text = "otel_ws.set_ids(): an id is not declared; add it with otel_ws.declare(id='…')."
+            misuse(f"set_ids.{name}", text)
             recorders.vocabulary.undeclared("logs")
     subject.set_ids(
         {known[name]: value for name, value in ids.items() if name in known and name != semconv.CONNECTION_ID.field}
@@ -324,13 +331,8 @@ def _broadcast_ended(
         count = _number(recipients)
         if count is not None and count < 0:
             count = None
-        active.broadcast_sent(
-            _inside(),
-            template,
-            None if count is None else int(count),
-            active.clock() - started_at,
-            error,
-        )
+        recipients = None if count is None else int(count)
+        active.broadcast_sent(_inside(), template, recipients, active.clock() - started_at, error)
     except Exception as exc:
         fault("api.broadcast", exc)
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from otel_ws.ledger import Ledger
 from otel_ws.policy import Policy
-from otel_ws.semconv import LAYER_CONSUMED, LAYER_LAG, LAYER_SENT, MESSAGING_SYSTEM, OTHER
+from otel_ws.semconv import LAYER_CONSUMED, LAYER_LAG, LAYER_SENT, MESSAGE_WAIT, MESSAGING_SYSTEM, OTHER
 from otel_ws.tally import Cells
 
 # So many names are remembered with their template; after that they are looked at anew.
@@ -23,6 +23,7 @@ _TIMES: Final = LAYER_LAG.bounds
 _SUM: Final = len(_TIMES) + 1
 # Most values are in the first bucket; one comparison is cheaper than a search.
 _SHORT: Final = _TIMES[0]
+assert MESSAGE_WAIT.bounds == _TIMES
 
 
 class Delivery:
@@ -49,10 +50,11 @@ class Delivery:
         """A message was handed to whoever asked for it."""
         cells[self._consumed] += 1.0
 
-    def handled(self, cells: Cells, seconds: float) -> float:
+    def handled(self, cells: Cells, wait: int, seconds: float) -> float:
         """A message that was sent so long ago was handed to its handler; returns what was counted.
 
-        Clocks of two hosts differ: a message from the future came at once.
+        ``wait``: the offset of the wait at the handler's route. Clocks of two hosts differ: a message from the future
+        came at once.
         """
         cells[self._consumed] += 1.0
         lag = self._lag
@@ -60,9 +62,13 @@ class Delivery:
             if seconds < 0.0:
                 seconds = 0.0
             cells[lag] += 1.0
+            cells[wait] += 1.0
         else:
-            cells[lag + bisect_left(_TIMES, seconds)] += 1.0
+            bucket = bisect_left(_TIMES, seconds)
+            cells[lag + bucket] += 1.0
+            cells[wait + bucket] += 1.0
         cells[lag + _SUM] += seconds
+        cells[wait + _SUM] += seconds
         return seconds
 
 
@@ -74,6 +80,8 @@ class Deliveries:
         self._templates = policy.templates
         self.by_template: dict[str, Delivery] = {}
         self._by_name: dict[str, Delivery] = {}
+        # Names of groups and channels that match no template: they stay here, and only their number is told.
+        self._undeclared: set[str] = set()
         self._patterns: list[tuple[re.Pattern[str], str]] = []
         self._known = 0
 
@@ -98,7 +106,15 @@ class Deliveries:
             if len(self._by_name) >= NAMES_LIMIT:
                 self._by_name.clear()
             self._by_name[name] = found
+            if found.template == OTHER and "!" not in name and len(self._undeclared) < NAMES_LIMIT:
+                self._undeclared.add(name)
         return found
+
+    def undeclared(self) -> int:
+        """How many names of groups and of named channels, at most ``NAMES_LIMIT``, belonged to no template."""
+        if len(self._templates) != self._known:
+            self._learn()
+        return len(self._undeclared)
 
     def _learn(self) -> None:
         templates = [str(one) for one in tuple(self._templates)]
@@ -107,6 +123,7 @@ class Deliveries:
         templates.sort(key=lambda one: (-len(_PLACE.sub("", one)), one))
         self._patterns = [(_pattern(one), one) for one in templates]
         self._by_name.clear()
+        self._undeclared = {name for name in tuple(self._undeclared) if self.of_name(name).template == OTHER}
 
 
 def _pattern(template: str) -> re.Pattern[str]:

@@ -109,6 +109,10 @@ class Handling:
         if beat is not None and self.message_type == beat[0]:
             self._connection.heartbeat_seen()
 
+    def note_context(self, traceparent: object) -> None:
+        """The message says to which of its client's spans it belongs."""
+        self._connection.recorder.spans.follow(self.span, traceparent)
+
     def note_error(self, exc: BaseException) -> None:
         """The message went wrong, though the handler may go on."""
         self.status = "error"
@@ -135,8 +139,8 @@ class Handling:
             if self._template is not None and self.span is not None:
                 self._finish_process(self._template)
             if self.outermost:
-                connection.tally.busy(connection.cells, seconds)
-                if connection.disconnect_span is not None and self.kind == "websocket.disconnect":
+                connection.cells[connection.tally.busy] += seconds
+                if self.kind == "websocket.disconnect" and connection.disconnect_span is not None:
                     connection.recorder.disconnect_finished(connection, self._error_type)
         finally:
             self.is_over = True

@@ -94,8 +94,7 @@ def _numbers(now: Snapshot) -> Iterator[tuple[str, float]]:
     yield "broadcasts", now.total(semconv.BROADCASTS)
     yield "broadcasts.failed", now.total(semconv.BROADCASTS, status="failed")
     yield "memory", now.total(semconv.PROCESS_MEMORY)
-    depth: Metric | None = getattr(semconv, "LAYER_DEPTH", None)
-    yield "queue", 0.0 if depth is None else now.total(depth)
+    yield "queue", now.total(semconv.LAYER_DEPTH)
     for transport in semconv.TRANSPORT.choices:
         yield f"active.{transport}", now.total(semconv.ACTIVE, transport=transport)
         yield f"sent.{transport}", now.total(semconv.MESSAGES_SENT, transport=transport, status="success")

@@ -1,4 +1,4 @@
-"""Django's ``CHANNEL_LAYERS`` from the environment, with the bounds that keep one slow consumer from filling a server.
+"""Django's ``CHANNEL_LAYERS`` and its limits from the environment, so that one slow consumer cannot fill a server.
 
 Reads an environment and gives back plain data; it imports neither Channels nor Redis. An address may hold a password,
 so no text of its repeats a value.
@@ -44,10 +44,19 @@ def channel_layers(environ: Mapping[str, str] | None = None) -> dict[str, dict[s
     return {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": hosts, **bounds}}}
 
 
-def _whole(given: Mapping[str, str], name: str, default: int) -> int:
+def max_connections(environ: Mapping[str, str] | None = None) -> int | None:
+    """``OTEL_WS_MAX_CONNECTIONS``, for an application that refuses further ones itself; ``None`` where it is not set.
+
+    Raises:
+        SettingsError: the value is wrong; the text names the variable and what is allowed.
+    """
+    return _whole(os.environ if environ is None else environ, "OTEL_WS_MAX_CONNECTIONS", 0, 0) or None
+
+
+def _whole(given: Mapping[str, str], name: str, default: int, least: int = 1) -> int:
     text = given.get(name, "").strip()
     if not text:
         return default
-    if not (text.isascii() and text.isdigit() and int(text[:10]) > 0 and len(text) < 10):
-        raise SettingsError(f"{name} is not valid; allowed: a whole number from 1.")
+    if not (text.isascii() and text.isdigit() and int(text[:10]) >= least and len(text) < 10):
+        raise SettingsError(f"{name} is not valid; allowed: a whole number from {least}.")
     return int(text)

@@ -51,6 +51,14 @@ def ratio(raw: Any) -> float:
     return number
 
 
+def seconds(raw: Any) -> float:
+    """A length of time up to an hour; 0 where there is none, and never shorter than a tenth of a second."""
+    number = float(raw)
+    if not (number == 0.0 or 0.1 <= number <= 3600.0) or isinstance(raw, bool):
+        raise ValueError
+    return number
+
+
 def whole(raw: Any) -> int:
     """A whole number of up to nine digits."""
     text = str(raw).strip()

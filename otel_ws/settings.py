@@ -140,6 +140,20 @@ class Settings:
         "What travels with a message of the channel layer. `link`: the sender's trace context, to which the span of "
         "whoever handles the message is linked. `parent`: the same, as its parent. `off`: nothing.",
     )
+    message_context: str = _setting(
+        "off",
+        parsers.choice("off", "link"),
+        "off, link",
+        "Whether a client's trace context, the member `traceparent` of a decoded JSON message, is followed. `link`: "
+        "the message's span is linked to it. The message itself stays as it is.",
+    )
+    layer_poll: float = _setting(
+        15.0,
+        parsers.seconds,
+        "seconds from 0.1 to 3600, or 0",
+        "How often the queues of a channel layer in Redis are looked at, for `ws.layer.depth` and its like: by one "
+        "process of all that share the layer, on a connection of its own. 0: never.",
+    )
     max_connections: int = _setting(
         0,
         parsers.whole,

@@ -46,21 +46,21 @@ class Tally:
     """One route on one transport."""
 
     __slots__ = (
-        "_backlogged", "_busy", "_closed", "_ledger", "_opened", "_received", "_send", "_sent", "_sent_failed",
-        "_series", "_setup", "_transmitted", "_wait", "door",
+        "_closed", "_ledger", "_opened", "_received", "_send", "_sent", "_sent_failed", "_series", "_setup",
+        "_transmitted", "backlogged", "busy", "door", "wait",
     )  # fmt: skip
 
     def __init__(self, ledger: Ledger, door: tuple[str, str]) -> None:
         self.door = door
         self._ledger = ledger
-        self._wait = ledger.series(MESSAGE_WAIT, door)
+        self.wait = ledger.series(MESSAGE_WAIT, door)
         self._received = ledger.series(MESSAGE_SIZE, (door[1], "receive"))
         self._transmitted = ledger.series(MESSAGE_SIZE, (door[1], "transmit"))
         self._send = ledger.series(SEND_DURATION, door)
         self._sent = ledger.series(MESSAGES_SENT, (*door, "success"))
         self._sent_failed = ledger.series(MESSAGES_SENT, (*door, "error"))
-        self._backlogged = ledger.series(BACKLOGGED, door)
-        self._busy = ledger.series(BUSY_TIME, door)
+        self.backlogged = ledger.series(BACKLOGGED, door)
+        self.busy = ledger.series(BUSY_TIME, door)
         self._setup = ledger.series(CONNECTION_SETUP, (*door, "accepted"))
         # The offsets that a connection moves when it opens, and when it closes.
         self._opened: dict[OpenedAs, tuple[int, int]] = {}
@@ -108,7 +108,14 @@ class Tally:
         cells[offset if size <= _SMALL else offset + bisect_left(_SIZES, size)] += 1.0
         cells[offset + _SIZE_SUM] += size
         if was_queued:
-            cells[self._backlogged] += 1.0
+            cells[self.backlogged] += 1.0
+
+    def waited(self, cells: Cells, seconds: float, was_queued: bool) -> None:
+        """A channel layer's message, of which only its arrival is known, was handed to its handler."""
+        cells[self.wait + bisect_left(_TIMES, seconds)] += 1.0
+        cells[self.wait + _TIME_SUM] += seconds
+        if was_queued:
+            cells[self.backlogged] += 1.0
 
     def handled(self, cells: Cells, message_type: str, status: str, waited: float, seconds: float) -> int:
         """Its handler ended; returns the cell of the latency's bucket, for an exemplar."""
@@ -123,10 +130,10 @@ class Tally:
         bucket = latency if seconds <= _SHORT else latency + bisect_left(_TIMES, seconds)
         cells[bucket] += 1.0
         cells[latency + _TIME_SUM] += seconds
-        wait = self._wait
+        wait = self.wait
         cells[wait if waited <= _SHORT else wait + bisect_left(_TIMES, waited)] += 1.0
         cells[wait + _TIME_SUM] += waited
-        cells[self._busy] += seconds
+        cells[self.busy] += seconds
         return bucket
 
     def streamed(self, cells: Cells, sizes: Sequence[int], seconds: float, failed: bool) -> None:
@@ -139,10 +146,6 @@ class Tally:
             for size in sizes:
                 cells[self._transmitted + bisect_left(_SIZES, size)] += 1.0
                 cells[self._transmitted + _SIZE_SUM] += size
-
-    def busy(self, cells: Cells, seconds: float) -> None:
-        """Another handler (connect, disconnect, one of the layer's messages) ended."""
-        cells[self._busy] += seconds
 
     def sent(self, cells: Cells, size: int, seconds: float, failed: bool) -> None:
         """The server took a message of ``size`` bytes, or refused it."""

@@ -12,11 +12,19 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from doubles import Clock
 
 from otel_ws import faults
 
 if TYPE_CHECKING:
     from otel_ws.testing import Telemetry
+
+if find_spec("hypothesis") is not None:
+    import hypothesis
+
+    # No test is timed: a busy machine is no defect.
+    hypothesis.settings.register_profile("untimed", deadline=None)
+    hypothesis.settings.load_profile("untimed")
 
 if find_spec("django") is not None:
     import django
@@ -32,17 +40,6 @@ if find_spec("django") is not None:
             CHANNEL_LAYERS={"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
         )
         django.setup()
-
-
-class Clock:
-    """Seconds that pass only when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        """Tell the time."""
-        return self.now
 
 
 class Server:

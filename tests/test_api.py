@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from doubles import Clock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,17 +23,6 @@ from otel_ws.settings import Settings
 from otel_ws.testing import Telemetry, UsageError, capture
 
 Call = Callable[[], object]
-
-
-class Clock:
-    """Seconds that pass only when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        """Seconds since some moment."""
-        return self.now
 
 
 @contextmanager

@@ -298,7 +298,7 @@ class Conversation(RuleBasedStateMachine):
 
 
 Conversation.TestCase.settings = settings(
-    max_examples=120, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=120, stateful_step_count=25, suppress_health_check=[HealthCheck.too_slow]
 )
 TestAnySequence = Conversation.TestCase
 

@@ -170,7 +170,8 @@ class Hall(AsyncJsonWebsocketConsumer):
         await self.accept()
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
-        """Tell the group, and one that has a wrong name."""
+        """Give a worker something to do, tell the group, and one that has a wrong name."""
+        await self.channel_layer.send("payments", {"type": "payment.settle"})
         with pytest.raises(TypeError):
             await self.channel_layer.group_send("room 7", {"type": "room.news"})
         await self.channel_layer.group_send("room_7", {"type": "room.news"})
@@ -178,8 +179,9 @@ class Hall(AsyncJsonWebsocketConsumer):
         await self.channel_layer.group_send("room_8", {"type": "room.news"})
 
     async def room_news(self, event: Any) -> None:
-        """Look around."""
+        """Look around, and leave nothing for a worker."""
         self.scope["look"]()
+        await self.channel_layer.receive("payments")
 
     async def room_crash(self, event: Any) -> None:
         """Fail."""

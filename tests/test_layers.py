@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from otel_ws.layers import channel_layers
+from otel_ws.layers import channel_layers, max_connections
 from otel_ws.settings import SettingsError
 
 
@@ -47,6 +47,18 @@ def test_a_wrong_number_is_told_by_its_name(name: str, value: str) -> None:
         channel_layers({name: value})
 
     assert f"{name} is not valid; allowed: a whole number from 1." == str(caught.value)
+
+
+@pytest.mark.parametrize(("given", "limit"), [("500", 500), ("0", None), ("", None), (None, None)])
+def test_the_limit_of_connections_is_the_setting(given: str | None, limit: int | None) -> None:
+    """Where it is not set, or 0, there is none."""
+    assert limit == max_connections({} if given is None else {"OTEL_WS_MAX_CONNECTIONS": given})
+
+
+def test_a_wrong_limit_is_told_by_its_name() -> None:
+    """As the setting itself is."""
+    with pytest.raises(SettingsError, match="OTEL_WS_MAX_CONNECTIONS is not valid; allowed: a whole number from 0"):
+        max_connections({"OTEL_WS_MAX_CONNECTIONS": "many"})
 
 
 def test_an_address_is_never_repeated() -> None:

@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass, field
 
 import pytest
+from doubles import Clock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,20 +36,9 @@ class Open:
         return list(self.ids.items())
 
 
-class Clock:
-    """Seconds that pass only when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        """Seconds since zero."""
-        return self.now
-
-
 def live_with(*connections: Open, metric_ids: tuple[str, ...] = (), now: float = 0.0) -> Live:
     """What is live with these connections open, ``now`` seconds after the clock's zero."""
-    clock = Clock()
+    clock = Clock(0.0)
     clock.now = now
     live = Live(clock, metric_ids)
     for connection in connections:

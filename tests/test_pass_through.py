@@ -260,7 +260,6 @@ def captured() -> Iterator[Telemetry]:
 
 steady = settings(
     max_examples=500,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
 )
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from doubles import Clock, User
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 
 from otel_ws import faults, recorder, semconv
@@ -25,25 +25,6 @@ from otel_ws.types import EventRecord
 
 ROUTE = "/ws/match/{match_id}/"
 DOOR = {"http_route": ROUTE, "transport": "websocket"}
-
-
-class Clock:
-    """Seconds that pass only when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        """Seconds since some moment."""
-        return self.now
-
-
-@dataclass
-class User:
-    """An authenticated user, as far as Django goes."""
-
-    pk: object
-    is_authenticated: bool = True
 
 
 clock = Clock()
@@ -778,7 +759,7 @@ def everything(telemetry: Telemetry) -> None:
     active.layer_dropped("EXPIRED", 2)
     delivery, cells = active.deliveries.of_name("room"), active.ledger.local.cells
     delivery.sent(cells, "send", "")
-    delivery.handled(cells, 0.1)
+    delivery.handled(cells, connection.tally.wait, 0.1)
     worker = Worker(active, "room")
     Task(worker, "payment.capture", "payment_capture", None).end(ValueError())
     worker.ended()
@@ -817,7 +798,7 @@ def test_every_declared_metric_has_points_with_declared_labels() -> None:
         }
 
     # Those that a door knows have points where the door is open.
-    doors = {semconv.LAYER_GROUPS, semconv.LAYER_MEMBERSHIPS, semconv.LAYER_ORPHANS}
+    doors = {one for one in semconv.METRICS if one.name.startswith("ws.layer.") and one.live}
     assert [] == [metric.name for metric in semconv.METRICS if metric not in labels.keys() | doors]
     assert {semconv.ACTIVE_BY_ID.name: {"match_id"}} == {
         metric.name: extra for metric, names in labels.items() if (extra := names - set(metric.label_names))

@@ -14,7 +14,7 @@ from channels.exceptions import StopConsumer
 
 from otel_ws import sse
 from otel_ws.asgi import opened, running
-from otel_ws.channels.layer import Inbox, arriving
+from otel_ws.channels.inbox import Inbox, arriving
 from otel_ws.channels.worker import at_work
 from otel_ws.connection import Connection
 from otel_ws.faults import fault
@@ -24,6 +24,7 @@ from otel_ws.semconv import OTHER, UNKNOWN
 from otel_ws.types import Message, Receive, Scope, Send
 
 _ABSENT: Final = object()
+_TRACEPARENT: Final = "traceparent"
 _KINDS: Final = ("websocket.connect", "websocket.receive", "websocket.disconnect")
 
 
@@ -38,7 +39,12 @@ def observed_call(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
                 return await original(self, scope, receive, send)
         if kind == "http" and (request := sse.running()) is not None:
             request.handed_to(scope, type(self))
-            return await original(self, scope, receive, send)
+            inbox = Inbox(request.recorder.now_ns, is_watched=False)
+            arriving.set(inbox)
+            try:
+                return await original(self, scope, receive, send)
+            finally:
+                _leave(inbox)
         if kind == "websocket" and (connection := running()) is not None:
             watch = _watch(self, connection, scope)
             try:
@@ -52,6 +58,13 @@ def observed_call(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
             return await call(self, scope, conversation.receive, conversation.send)
 
     return call
+
+
+def _leave(inbox: Inbox) -> None:
+    try:
+        inbox.leave()
+    except Exception as exc:
+        fault("layer.left", exc)
 
 
 def _watch(consumer: Any, connection: Connection, scope: Scope) -> Watch | None:
@@ -101,7 +114,7 @@ class Watch:
         # A raw consumer's messages have no type of their own; its handler's name stands for one.
         self._default = UNKNOWN if has_json else RAW_HANDLER
         self._before = (own.get("dispatch", _ABSENT), own.get("receive_json", _ABSENT))
-        self._inbox = Inbox()
+        self._inbox = Inbox(connection.recorder.now_ns)
         arriving.set(self._inbox)
         self._dispatch = consumer.dispatch
         self._receive: Any = consumer.receive_json if has_json else None
@@ -117,10 +130,7 @@ class Watch:
                 own[name] = before
             else:
                 own.pop(name, None)
-        try:
-            self._inbox.leave()
-        except Exception as exc:
-            fault("layer.left", exc)
+        _leave(self._inbox)
 
     async def dispatch(self, message: Message) -> Any:
         """The consumer's ``dispatch``, as one handler at work."""
@@ -146,7 +156,10 @@ class Watch:
                 _ended(handling, None if isinstance(exc, StopConsumer) else exc)
             raise
         if handling is not None:
-            _ended(handling, None)
+            try:
+                handling.end(None)
+            except Exception as exc:
+                fault("dispatch", exc)
         return result
 
     def receive_json(self, content: Any = _ABSENT, *args: Any, **kwargs: Any) -> Any:
@@ -157,7 +170,10 @@ class Watch:
         try:
             handling = working.get()
             if handling is not None and not handling.is_over and isinstance(content, dict):
-                handling.note_type(content.get(self._connection.recorder.settings.message_type_key))
+                recorder = self._connection.recorder
+                handling.note_type(content.get(recorder.settings.message_type_key))
+                if recorder.spans.follows_messages:
+                    handling.note_context(content.get(_TRACEPARENT))
         except Exception as exc:
             fault("receive_json", exc)
         receive = self._receive

@@ -10,16 +10,15 @@ import functools
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
 from typing import Any, Final
 
 from channels.exceptions import ChannelFull
 
 from otel_ws import recorder, semconv
-from otel_ws.channels import losses
-from otel_ws.channels.carrier import Carried, Carrier, carried
+from otel_ws.channels import backlog, losses
+from otel_ws.channels.carrier import Carried, carried, carrier_of
+from otel_ws.channels.inbox import Inbox, arriving
 from otel_ws.channels.publishing import Publishing, publishing
-from otel_ws.connection import Connection
 from otel_ws.faults import fault
 from otel_ws.recorder import Recorder
 from otel_ws.semconv import OTHER
@@ -31,8 +30,6 @@ GONE_LIMIT: Final = 4096
 _ABSENT: Final = object()
 _VERBS: Final = ("send", "receive", "new_channel", "group_send", "group_add", "group_discard")
 
-# A consumer that is about to ask its layer for a channel.
-arriving: ContextVar[Inbox | None] = ContextVar("otel_ws_arriving", default=None)
 _observed: Final[weakref.WeakValueDictionary[int, Observed]] = weakref.WeakValueDictionary()
 
 
@@ -59,6 +56,8 @@ def observe(layer: Any) -> None:
     if semconv.LAYER_GROUPS not in active.sources:
         for metric in (semconv.LAYER_GROUPS, semconv.LAYER_MEMBERSHIPS, semconv.LAYER_ORPHANS):
             active.sources[metric] = functools.partial(_members, active, metric)
+        for metric in backlog.METRICS:
+            active.sources[metric] = functools.partial(_waiting, active, metric)
     if type(getattr(vars(layer).get("send"), "__self__", None)) is not Observed:
         observed = Observed(layer)
         _observed[id(observed)] = observed
@@ -71,40 +70,6 @@ def unobserve() -> None:
     _observed.clear()
 
 
-class Inbox:
-    """One consumer's channel: what it was handed and has not handled, and the groups that it is a member of."""
-
-    __slots__ = ("carrier", "channel", "groups", "layer", "message")
-
-    def __init__(self) -> None:
-        self.channel: str | None = None
-        self.layer: Observed | None = None
-        self.message: object = None
-        self.carrier: Carrier | None = None
-        self.groups: tuple[str, ...] = ()
-
-    def taken(self, connection: Connection) -> Carrier | None:
-        """The message goes to its handler now; returns what came with it."""
-        carrier = self.carrier
-        self.message = None
-        active = connection.recorder
-        deliveries = active.deliveries
-        if carrier is None:
-            deliveries.of(OTHER).consumed(connection.cells)
-            return None
-        self.carrier = None
-        delivery = deliveries.by_template.get(carrier.template) or deliveries.of(carrier.template)
-        seconds = delivery.handled(connection.cells, active.now_ns() * 1e-9 - carrier.sent_at)
-        if active.by_api:
-            active.by_api_observe(semconv.LAYER_LAG, (delivery.template,), seconds)
-        return carrier
-
-    def leave(self) -> None:
-        """The consumer is gone, and with it whoever would have asked for what is left."""
-        if self.layer is not None:
-            self.layer.left(self)
-
-
 class Observed:
     """One channel layer, and what stands in for its methods."""
 
@@ -112,6 +77,8 @@ class Observed:
         own = vars(layer)
         self.layer: Any = layer
         self.inboxes: dict[str, Inbox] = {}
+        # Of consumers whose handlers nobody watches: those of HTTP, which may stream events.
+        self.unwatched: dict[str, Inbox] = {}
         # Channels whose consumer is gone, with the groups that they were left in.
         self.gone: dict[str, tuple[str, ...]] = {}
         self.losses: losses.Losses | None = None
@@ -128,6 +95,8 @@ class Observed:
             self.losses = losses.of(layer, self)
         except Exception as exc:
             fault("layer.losses", exc)
+        # Whether what is sent here stays here: then it is known for whom it is.
+        self._copies = self.losses is not None and self.losses.copies
         self._watching = self.losses if self.losses is not None and self.losses.watches else None
         for name in self._methods:
             setattr(layer, name, getattr(self, name))
@@ -179,7 +148,7 @@ class Observed:
         except ChannelFull:
             about.found_full()
             raise
-        if self.gone and self._is_unread(args, kwargs):
+        if self._copies and (args[0] if args else kwargs.get("channel")) in self.gone:
             about.found_unread()
         return result
 
@@ -212,7 +181,7 @@ class Observed:
             message = _second(args, kwargs)
             if active is not None and isinstance(message, dict):
                 about = Publishing(active, self, operation, args[0] if args else kwargs.get(first), message)
-                if self.losses is not None and self.losses.copies:
+                if self._copies:
                     # The layer copies the message in memory, so the carrier rides on it.
                     about.message = message = carried(message, about.carrier)
                     if len(args) > 1:
@@ -251,14 +220,15 @@ class Observed:
 
     def _is_unread(self, args: Any, kwargs: Any) -> bool:
         """Whether what a layer in memory took just now is for a consumer that is gone."""
-        if not self.gone or self.losses is None or not self.losses.copies:
-            return False
-        return (args[0] if args else kwargs.get("channel")) in self.gone
+        return self._copies and (args[0] if args else kwargs.get("channel")) in self.gone
 
     async def receive(self, *args: Any, **kwargs: Any) -> Any:
         """The layer's ``receive``."""
         channel: Any = args[0] if args else kwargs.get("channel")
         watching = self._watching
+        inbox = self.inboxes.get(channel) if type(channel) is str else None
+        if inbox is not None:
+            inbox.asked_ns = inbox.now_ns()
         if watching is None:
             message = await self._receive(*args, **kwargs)
         else:
@@ -269,26 +239,42 @@ class Observed:
                 _safe(watching.interrupted, channel, watched)
                 raise
             _safe(watching.received, channel)
-        inbox = self.inboxes.get(channel) if type(channel) is str else None
         if inbox is None:
-            self._consumed(message)
-            return message
+            return self._consumed(channel, message)
         if type(message) is Carried:
             # Layers may hand one message to several consumers; each gets a plain dict of its own.
             inbox.carrier = message.carrier
             message = dict(message)
+        else:
+            inbox.received_ns = inbox.now_ns()
         inbox.message = message
         return message
 
-    def _consumed(self, message: Any) -> None:
-        """Somebody asked the layer who is no consumer: a worker, a test, a view that waits for an answer."""
+    def _consumed(self, channel: Any, message: Any) -> Any:
+        """Somebody asked the layer who is no consumer: a view that waits for an answer or streams, a worker, a test.
+
+        A named channel is a worker's, which takes the carrier off at its handler; anybody else gets a plain dict.
+        """
         try:
             active = recorder.active()
+            carrier = carrier_of(message)
+            is_plain = carrier is not None and "!" in channel
+            if is_plain:
+                message = dict(message)
             if active is not None:
-                template = message.carrier.template if type(message) is Carried else OTHER
-                active.deliveries.of(template).consumed(active.ledger.local.cells)
+                deliveries = active.deliveries
+                if carrier is not None:
+                    delivery = deliveries.of(carrier.template)
+                else:
+                    # Sent by a process without a carrier; a named channel tells its own template.
+                    delivery = deliveries.of(OTHER) if "!" in channel else deliveries.of_name(channel)
+                delivery.consumed(active.ledger.local.cells)
+                if carrier is not None and is_plain:
+                    seconds = max(0.0, active.now_ns() * 1e-9 - carrier.sent_at)
+                    active.observe(semconv.LAYER_LAG, (delivery.template,), seconds)
         except Exception as exc:
             fault("layer.receive", exc)
+        return message
 
     async def new_channel(self, *args: Any, **kwargs: Any) -> Any:
         """The layer's ``new_channel``; the first that a consumer asks for is its own."""
@@ -297,14 +283,14 @@ class Observed:
         if inbox is not None and inbox.channel is None and type(channel) is str:
             inbox.channel = channel
             inbox.layer = self
-            self.inboxes[channel] = inbox
+            (self.inboxes if inbox.is_watched else self.unwatched)[channel] = inbox
         return channel
 
     async def group_add(self, *args: Any, **kwargs: Any) -> Any:
         """The layer's ``group_add``."""
         result = await self._methods["group_add"](*args, **kwargs)
         group, channel = args if len(args) == 2 else (kwargs.get("group"), kwargs.get("channel"))
-        inbox = self.inboxes.get(channel) if type(channel) is str else None
+        inbox = self._inbox(channel)
         if inbox is not None and type(group) is str and group not in inbox.groups:
             inbox.groups = (*inbox.groups, group)
         return result
@@ -313,17 +299,21 @@ class Observed:
         """The layer's ``group_discard``."""
         result = await self._methods["group_discard"](*args, **kwargs)
         group, channel = args if len(args) == 2 else (kwargs.get("group"), kwargs.get("channel"))
-        if type(channel) is str and (inbox := self.inboxes.get(channel)) is not None:
+        if (inbox := self._inbox(channel)) is not None:
             inbox.groups = tuple(one for one in inbox.groups if one != group)
         elif type(channel) is str and channel in self.gone:
             self.gone[channel] = tuple(one for one in self.gone[channel] if one != group)
         return result
+
+    def _inbox(self, channel: Any) -> Inbox | None:
+        return (self.inboxes.get(channel) or self.unwatched.get(channel)) if type(channel) is str else None
 
     # --- the end of a consumer --------------------------------------------------------------------------------------
     def left(self, inbox: Inbox) -> None:
         """A consumer is gone: what it was handed and did not handle is lost, and what waits for it."""
         channel = inbox.channel or ""
         self.inboxes.pop(channel, None)
+        self.unwatched.pop(channel, None)
         unread = int(inbox.message is not None)
         inbox.message = inbox.carrier = None
         if self.losses is not None:
@@ -353,9 +343,16 @@ def _members(active: Recorder, metric: semconv.Metric) -> Iterator[tuple[Labels,
         if metric is semconv.LAYER_ORPHANS:
             groups = [group for left in list(observed.gone.values()) for group in left]
         else:
-            groups = [group for inbox in list(observed.inboxes.values()) for group in inbox.groups]
+            here = [*observed.inboxes.values(), *observed.unwatched.values()]
+            groups = [group for inbox in here for group in inbox.groups]
         if metric is semconv.LAYER_GROUPS:
             groups = list(set(groups))
         found.update(active.deliveries.of_name(group).template for group in groups)
     for template, count in found.items():
         yield (template,), float(count)
+
+
+def _waiting(active: Recorder, metric: semconv.Metric) -> Iterator[tuple[Labels, float]]:
+    """What waits in every layer, by kind of queue and template."""
+    known = [one.losses for one in list(_observed.values()) if one.losses is not None]
+    yield from backlog.read(metric, (queue for one in known for queue in one.queues()), active.deliveries)

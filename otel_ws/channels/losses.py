@@ -1,23 +1,22 @@
-"""What three known channel layers lose in silence, found where they lose it, and where a carrier can ride on them.
+"""What known channel layers lose in silence, found where they lose it, and where a carrier can ride on them.
 
 Private touches: the queues and the serialiser of a layer of Channels or channels_redis, each on the instance, because
 neither says what it drops. A layer that looks otherwise is left alone (``ShapeError``): its losses are not counted,
-and nothing travels with its messages.
+and nothing travels with its messages. The Redis layer with queues in the server is in ``redis_core``.
 """
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import math
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from channels.layers import InMemoryChannelLayer
 
+from otel_ws.channels.backlog import Queue
 from otel_ws.channels.carrier import carried, form_of, read
 from otel_ws.faults import fault
 
@@ -38,6 +37,8 @@ def of(layer: Any, observed: Observed) -> Losses | None:
         return InMemory(layer, observed)
     core = sys.modules.get("channels_redis.core")
     if core is not None and isinstance(layer, core.RedisChannelLayer):
+        from otel_ws.channels.redis_core import RedisCore
+
         return RedisCore(layer, observed)
     pubsub = sys.modules.get("channels_redis.pubsub")
     if pubsub is not None and isinstance(layer, pubsub.RedisPubSubChannelLayer):
@@ -89,6 +90,10 @@ class Losses:
     def waiting(self, channel: str) -> int:
         """How many messages wait for a consumer that is gone, and will not be counted elsewhere."""
         return 0
+
+    def queues(self) -> Iterator[Queue]:
+        """What waits in the layer now, as far as this process can tell; asked on a reader's thread."""
+        yield from ()
 
     def carry(self, serializer: Any) -> None:
         """Let carriers ride in the serialiser's bytes, if its own decoder does not see them."""
@@ -155,6 +160,19 @@ class InMemory(Losses):
         queue = self.layer.channels.get(channel)
         return 0 if queue is None else int(queue.qsize())
 
+    def queues(self) -> Iterator[Queue]:
+        """Every channel's own; what is left of a consumer that is gone is lost already."""
+        now, gone = time.time(), self.observed.gone
+        for channel, queue in list(self.layer.channels.items()):
+            try:
+                until = queue._queue[0][0]
+            except IndexError:
+                continue
+            if channel not in gone:
+                kind = "consumer" if "!" in channel else "channel"
+                age = max(0.0, now - (until - self.layer.expiry))
+                yield Queue(kind, channel, queue.qsize(), self.layer.get_capacity(channel), age)
+
     def _clean(self, original: Callable[[], None]) -> None:
         before = self._readable()
         original()
@@ -170,146 +188,6 @@ class InMemory(Losses):
     def _readable(self) -> int:
         gone = self.observed.gone
         return sum(queue.qsize() for channel, queue in self.layer.channels.items() if channel not in gone)
-
-
-class RedisCore(Losses):
-    """``channels_redis.core.RedisChannelLayer``: a key in Redis for each process, then a queue for each channel."""
-
-    watches = True
-
-    def __init__(self, layer: Any, observed: Observed) -> None:
-        super().__init__(layer, observed)
-        buffer = layer.receive_buffer
-        factory: Any = getattr(buffer, "default_factory", None)
-        kind: Any = getattr(factory, "func", None)
-        mapped = layer._map_channel_keys_to_connection
-        if type(buffer) is not defaultdict or not isinstance(kind, type) or not issubclass(kind, asyncio.Queue):
-            raise ShapeError
-        self.held: set[str] = set()
-        self._buffers = _Buffers(self, _counting(factory.func), factory.args, buffer)
-        layer.receive_buffer = self._buffers
-        self._plain = buffer
-        self.replace(layer, "_map_channel_keys_to_connection", functools.partial(self._mapped, mapped))
-        self.replace(layer, "connection", functools.partial(self._connection, layer.connection))
-        self.carry(layer._serializer)
-
-    def leave(self) -> None:
-        """The layer's own buffer comes back, with the queues that consumers wait at."""
-        super().leave()
-        if self.layer.receive_buffer is self._buffers:
-            self._plain.clear()
-            self._plain.update(self._buffers)
-            self.layer.receive_buffer = self._plain
-
-    def received(self, channel: Any) -> None:
-        """What was taken from the queue arrived."""
-        self.held.discard(channel)
-
-    def waiting(self, channel: str) -> int:
-        """What another consumer put into the channel's queue since its own was cancelled."""
-        queue = self._buffers.get(channel)
-        return 0 if queue is None else int(queue.qsize())
-
-    def interrupted(self, channel: Any, watched: Any) -> None:
-        """What was taken from the queue did not arrive."""
-        if channel in self.held:
-            self.held.discard(channel)
-            self.observed.lost("CONSUMER_GONE")
-
-    def _mapped(self, original: Callable[..., Any], channel_names: Any, message: Any) -> Any:
-        result = original(channel_names, message)
-        about = self.observed.being_published()
-        if about is not None:
-            about.is_counted = True
-            about.attempted = len(channel_names)
-            by_key: dict[str, int] = {}
-            for channel in channel_names:
-                key = self.layer.prefix + (self.layer.non_local_name(channel) if "!" in channel else channel)
-                by_key[key] = by_key.get(key, 0) + 1
-            about.by_key = by_key
-        return result
-
-    def _connection(self, original: Callable[[int], Any], index: int) -> Any:
-        found = original(index)
-        about = self.observed.being_published()
-        return found if about is None or not about.by_key else _Shard(found, about)
-
-
-_COUNTED: Final = "over_capacity = over_capacity + 1"
-_RETURNED: Final = "return over_capacity"
-
-
-class _Shard:
-    """A connection while a group's message goes out: the layer's script says which keys were full, not how many."""
-
-    def __init__(self, connection: Any, about: Publishing) -> None:
-        self._connection = connection
-        self._about = about
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
-
-    async def eval(self, script: Any, numkeys: Any, *args: Any) -> Any:
-        if type(script) is not str or script.count(_COUNTED) != 1 or script.count(_RETURNED) != 1:
-            full = await self._connection.eval(script, numkeys, *args)
-            if type(full) is int:
-                # At least so many: each key stands for one channel or more.
-                self._about.full += full
-            return full
-        told = script.replace(_COUNTED, f"{_COUNTED} full[#full + 1] = i").replace(_RETURNED, "return full")
-        keys = await self._connection.eval(f"local full = {{}}\n{told}", numkeys, *args)
-        try:
-            self._about.full += sum(self._about.by_key.get(args[int(place) - 1], 1) for place in keys)
-        except Exception as exc:
-            fault("layer.losses", exc)
-        return len(keys)
-
-
-class _Buffers(defaultdict[str, Any]):
-    """The layer's queues by channel; what is in one when it goes is lost."""
-
-    def __init__(self, losses: RedisCore, kind: type, arguments: tuple[Any, ...], before: dict[str, Any]) -> None:
-        super().__init__(None, before)
-        self._losses = losses
-        self._kind = kind
-        self._arguments = arguments
-
-    def __missing__(self, channel: str) -> Any:
-        queue = self._kind(*self._arguments)
-        queue.watched_by = (self._losses, channel)
-        self[channel] = queue
-        return queue
-
-    def __delitem__(self, channel: str) -> None:
-        queue = self.get(channel)
-        super().__delitem__(channel)
-        if queue is not None and channel not in self._losses.observed.gone:
-            self._losses.observed.lost("CONSUMER_GONE", queue.qsize())
-
-
-@functools.lru_cache(8)
-def _counting(kind: Any) -> Any:
-    class CountingQueue(kind):  # type: ignore[misc]
-        """The layer's own queue, which tells what it drops."""
-
-        def put_nowait(self, item: Any) -> Any:
-            losses, channel = self.watched_by
-            was_held = channel in losses.held
-            if channel in losses.observed.gone:
-                losses.observed.lost("CONSUMER_GONE")
-            elif self.full():
-                losses.observed.lost("BUFFER_OVERFLOW")
-            result = super().put_nowait(item)
-            if not was_held:
-                losses.held.discard(channel)
-            return result
-
-        def _get(self) -> Any:
-            losses, channel = self.watched_by
-            losses.held.add(channel)
-            return super()._get()
-
-    return CountingQueue
 
 
 class RedisPubSub(Losses):
@@ -342,6 +220,13 @@ class RedisPubSub(Losses):
         """The layer forgot the queue."""
         if watched is not None and channel not in self.layer._get_layer().channels:
             self.observed.lost("CONSUMER_GONE", watched.qsize())
+
+    def queues(self) -> Iterator[Queue]:
+        """Every consumer's own, without a bound."""
+        for loop in list(self.layer._layers.values()):
+            for channel, queue in list(loop.channels.items()):
+                if (depth := queue.qsize()) and channel not in self.observed.gone:
+                    yield Queue("consumer", channel, depth, None, None)
 
 
 class _Ensured:

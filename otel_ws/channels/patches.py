@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from channels.consumer import AsyncConsumer
-from channels.layers import ChannelLayerManager
+from channels.layers import ChannelLayerManager, channel_layers
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.handlers.base import BaseHandler
 
@@ -65,6 +65,9 @@ def apply() -> Callable[[], None]:
         wrapped = seam.wrap(original)
         setattr(seam.owner, seam.attribute, wrapped)
         _applied[seam] = (original, wrapped)
+    # `runworker` asks for its layer before it loads the application, and never again.
+    for alias in list(channel_layers.backends):
+        channel_layers[alias]
     return revert
 
 

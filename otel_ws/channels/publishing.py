@@ -33,13 +33,14 @@ class Publishing:
 
     __slots__ = (
         "_connection", "_started_at", "active", "attempted", "by_key", "carrier", "delivery", "full", "is_counted",
-        "is_over", "is_silent", "layer", "message", "operation", "span", "told", "unread",
+        "is_over", "is_silent", "layer", "message", "name", "operation", "span", "told", "unread",
     )  # fmt: skip
 
     def __init__(self, active: Recorder, layer: Observed, operation: str, name: object, message: object) -> None:
         self.active = active
         self.layer = layer
         self.operation = operation
+        self.name = name
         self.message = message
         # Deliveries that were tried, where the layer lets that be known; of those, such as found no room, or nobody to
         # read them.

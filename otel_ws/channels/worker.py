@@ -76,7 +76,8 @@ class Work:
                 # The handler's message is a plain dict.
                 message = dict(message)
             handler = name if hasattr(self._consumer, name) else None
-            task = Task(self._worker, kind, handler, None if carrier is None else carrier.context)
+            sender, sent_at = (None, None) if carrier is None else (carrier.context, carrier.sent_at)
+            task = Task(self._worker, kind, handler, sender, sent_at)
         except Exception as exc:
             fault("worker", exc)
         try:

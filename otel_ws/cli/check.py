@@ -259,8 +259,27 @@ def _vocabulary(routes: Sequence[Route]) -> Iterator[Finding]:
             "theirs are told as unknown unless a setting or declare() names them",
             "message_types = (…) on the consumer's class",
         )
-    if conversations and not undeclared and not other and not silent:
+    nameless = _undeclared_groups(conversations)
+    if nameless:
+        yield Finding(
+            WARNING,
+            "undeclared",
+            f"{nameless} groups or channels of the channel layer are told as {OTHER}: their names were made from no "
+            "declared template",
+            "otel_ws.declare(template='room_{room_id}'), with a name in braces for each part that varies",
+        )
+    if conversations and not undeclared and not other and not silent and not nameless:
         yield Finding(OK, "undeclared", f"nothing: {len(conversations)} routes of WebSockets, all told apart")
+
+
+def _undeclared_groups(conversations: Sequence[Route]) -> int:
+    """Of the groups that consumers join by themselves, and of what this process has met, how many have no template."""
+    active = recorder.active()
+    if active is None:
+        return 0
+    for name in {name for route in conversations for name in route.groups}:
+        active.deliveries.of_name(name)
+    return active.deliveries.undeclared()
 
 
 # --- the gate -----------------------------------------------------------------------------------------------

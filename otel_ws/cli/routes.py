@@ -26,6 +26,8 @@ class Route:
     message_types: tuple[str, ...] = ()
     # Whether a Channels consumer answers here, which can declare message types.
     is_consumer: bool = False
+    # Names of the groups that its consumers are members of from the start; they are printed nowhere.
+    groups: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> list[str]:
@@ -78,7 +80,8 @@ def _route(route: Any, scope_type: str, before: str, depth: int) -> Iterator[Rou
             yield from _walk(inner, scope_type, template, depth + 1)
         else:
             consumer = _own(inner, "consumer_class")
-            yield Route(scope_type, "/" + template.lstrip("/"), _message_types(consumer), consumer is not None)
+            types, groups = _words(consumer, "message_types"), _words(consumer, "groups")
+            yield Route(scope_type, "/" + template.lstrip("/"), types, consumer is not None, groups)
 
 
 def _template(pattern: object) -> str:
@@ -88,8 +91,8 @@ def _template(pattern: object) -> str:
     return template_of(pattern)
 
 
-def _message_types(consumer: Any) -> tuple[str, ...]:
-    declared = _own(consumer, "message_types") or ()
+def _words(consumer: Any, name: str) -> tuple[str, ...]:
+    declared = _own(consumer, name) or ()
     return tuple(str(one) for one in declared) if isinstance(declared, (tuple, list, set, frozenset)) else ()
 
 

@@ -55,7 +55,9 @@ class Sums:
         """The totals."""
         values: dict[Metric, dict[Labels, float]] = {metric: {} for metric in METRICS if not metric.bounds}
         for metric, series in self._values.items():
-            values[metric] = {labels: math.fsum(parts) for labels, parts in series.items()}
+            # The fullest of several is as full as the fullest.
+            together = max if metric.instrument is Instrument.GAUGE else math.fsum
+            values[metric] = {labels: together(parts) for labels, parts in series.items()}
         distributions: dict[Metric, dict[Labels, Distribution]] = {metric: {} for metric in METRICS if metric.bounds}
         for metric, counted in self._buckets.items():
             distributions[metric] = {

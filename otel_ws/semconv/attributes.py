@@ -207,6 +207,15 @@ OPERATION: Final = Attribute(
     ("send", "group_send", "receive", "process"),
     adopted=True,
 )
+QUEUE: Final = Attribute(
+    "ws.layer.queue",
+    "queue",
+    None,
+    Kind.CHOICE,
+    "Whose queue it is: one consumer's in its process, all of a process's in the server, or a named channel's, from "
+    "which workers take.",
+    ("consumer", "process", "channel"),
+)
 OPERATION_TYPE: Final = Attribute(
     "messaging.operation.type",
     None,

@@ -18,6 +18,7 @@ from otel_ws.semconv.attributes import (
     OPERATION,
     OUTCOME,
     PLACE,
+    QUEUE,
     REASON,
     REMOVED,
     ROLE,
@@ -114,7 +115,7 @@ MESSAGE_WAIT: Final = Metric(
     _H,
     "s",
     _DOOR,
-    "From handed to us until its handler began.",
+    "From handed to us, or for a channel layer's message from its sending, until its handler began.",
     _FAST,
 )
 BACKLOGGED: Final = Metric(
@@ -187,6 +188,15 @@ LAYER_DROPPED: Final = Metric(
     "Deliveries that a channel layer lost.",
 )
 LAYER_LAG: Final = Metric("ws.layer.lag", _H, "s", (TEMPLATE,), "From a message's sending to its handler.", _FAST)
+LAYER_DEPTH: Final = Metric(
+    "ws.layer.depth", _U, "{message}", (QUEUE, TEMPLATE), "Messages that wait in a channel layer.", live=True
+)
+LAYER_CAPACITY: Final = Metric(
+    "ws.layer.capacity", _G, "1", (QUEUE, TEMPLATE), "How full the fullest queue is: 1 is full.", live=True
+)
+LAYER_OLDEST: Final = Metric(
+    "ws.layer.oldest_age", _G, "s", (QUEUE, TEMPLATE), "How long the oldest message has waited.", live=True
+)
 LAYER_GROUPS: Final = Metric(
     "ws.layer.groups", _U, "{group}", (TEMPLATE,), "Groups with members in this process.", live=True
 )

@@ -36,6 +36,10 @@ from otel_ws.settings import Settings
 from otel_ws.types import Cleared, Value
 
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
+# W3C Trace Context, "traceparent Header Field Values": of version 00, the only one there is.
+_TRACEPARENT_LENGTH: Final = 55
+# What OpenTelemetry's instrumentations look for in the context before they make a span.
+_SUPPRESS: Final = "suppress_instrumentation"
 Headers = Iterable[tuple[object, object]]
 
 
@@ -54,6 +58,8 @@ class Spans:
         self._connect_context = settings.connect_context
         self._message_traces = settings.message_traces
         self._layer_context = settings.layer_context
+        # Whether a client's message may name the span that it belongs to.
+        self.follows_messages = settings.message_context == "link"
         self.has_messages = settings.message_traces != "off"
         self._ratio = settings.message_sample_ratio
         self._random = random
@@ -100,6 +106,14 @@ class Spans:
         if not self._kept():
             return resting or _unsampled(None)
         return self._start("message", SpanKind.SERVER, _rootless(), link_to(connect) if links is None else links)
+
+    def follow(self, span: Span | None, traceparent: object) -> None:
+        """Link a message's span to what the client's message calls its own, if that has the form of one."""
+        if span is None or type(traceparent) is not str or len(traceparent) != _TRACEPARENT_LENGTH:
+            return
+        remote = _remote(traceparent)
+        if remote is not None and span.is_recording():
+            span.add_link(remote)
 
     def inner(self, outer: Span | None, connect: Span) -> Span | None:
         """Start the INTERNAL span of a nested consumer, under the outer consumer's message."""
@@ -232,6 +246,11 @@ def detach(token: Token[Context]) -> None:
     otel_context.detach(token)
 
 
+def unobserved() -> Token[Context]:
+    """Let other instrumentations overlook what is done here: our own housekeeping is not the application's."""
+    return otel_context.attach(otel_context.set_value(_SUPPRESS, True))
+
+
 def current_ids(span: Span | None) -> tuple[int, int]:
     """Trace id and span id of a span, or of the current one; zeros if there is none."""
     found = (get_current_span() if span is None else span).get_span_context()
@@ -283,6 +302,10 @@ def _handshake(headers: Headers) -> SpanContext | None:
     said = [value for name, value in headers if isinstance(name, bytes) and name.lower() == b"traceparent"]
     if len(said) != 1 or not isinstance(said[0], bytes):
         return None
-    carrier = {"traceparent": said[0].decode("latin-1")}
+    return _remote(said[0].decode("latin-1"))
+
+
+def _remote(traceparent: str) -> SpanContext | None:
+    carrier = {"traceparent": traceparent}
     found = get_current_span(_PROPAGATOR.extract(carrier, Context())).get_span_context()
     return SpanContext(found.trace_id, found.span_id, True, found.trace_flags) if found.is_valid else None

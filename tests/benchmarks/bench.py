@@ -2,7 +2,8 @@
 
 Two workers share a core and take turns, the order swapped each pair; the ratio of their CPU times is taken pair by
 pair, so that what else the machine does hits both sides. The A/A rows compare bare with bare: the noise floor. For the
-server rows both are uvicorn on that core, and the client is on another.
+server rows both are uvicorn on that core, and the client is on another. The Redis of the redis rows is a server of its
+own, whose time does not count; without redis-server those rows are left out.
 
     python tests/benchmarks/bench.py [--pairs 61] [--only echo] [--json FILE] [--report]
 """
@@ -11,13 +12,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import atexit
 import json
 import os
 import platform
+import shutil
 import socket
 import statistics
 import subprocess
 import sys
+import time
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +31,7 @@ from websockets.asyncio.client import connect
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent.parent / "docs"
-UNITS = {"echo": 400, "connect": 80, "group": 600, "http": 150, "memory": 500, "server": 1500}
+UNITS = {"echo": 400, "connect": 80, "group": 600, "redis": 600, "http": 150, "memory": 500, "server": 1500}
 CLIENTS = 10
 MARKS = ("<!-- instructions -->", "<!-- end of instructions -->")
 MESSAGE = '{"type": "heartbeat", "sequence": 1234567, "at": 1}'
@@ -35,6 +39,7 @@ KINDS = {
     "echo": "an echo: one message in, one out",
     "connect": "connect and disconnect",
     "group": "one delivery of a group message",
+    "redis": "one delivery of a group message over a real Redis",
     "http": "an HTTP request to a Django view, through the middleware",
     "memory": "bytes added per idle connection",
     "server": "an echo on a real uvicorn, ten clients",
@@ -59,6 +64,7 @@ ROWS = (
     Row("echo", "everything", "and one log record per message (`message_events=all`)", 1.50),
     Row("connect", "only", "metrics only (no span or log processor)", 1.10),
     Row("group", "only", "metrics only", 1.06),
+    Row("redis", "only", "metrics only", 1.06),
     Row("http", "metrics", "the middleware alone", 1.02),
     Row("memory", "only", "metrics only", 2500),
     Row("server", "defaults", "the defaults", 1.30),
@@ -165,6 +171,27 @@ def started(*arguments: str) -> subprocess.Popen[str]:
         text=True,
         env={key: value for key, value in os.environ.items() if not key.startswith("OTEL_")},
     )
+
+
+def start_redis() -> bool:
+    """A server for the workers, until this program ends; whether there is one."""
+    if shutil.which("redis-server") is None:
+        return False
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    atexit.register(process.kill)
+    os.environ["BENCH_REDIS"] = f"redis://127.0.0.1:{port}/0"
+    for _ in range(100):
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return True
+    raise SystemExit("redis-server did not start")
 
 
 def measure(kind: str, mode: str, budget: float, count: int, core: int) -> Result:
@@ -289,6 +316,9 @@ def main() -> int:
     parser.add_argument("--report", action="store_true", help="write docs/benchmarks.md and .svg")
     arguments = parser.parse_args()
     rows = [row for row in ROWS if arguments.only in (None, row.kind)]
+    if any(row.kind == "redis" for row in rows) and not start_redis():
+        print("no redis rows: there is no redis-server here (Debian's package redis-server)", flush=True)
+        rows = [row for row in rows if row.kind != "redis"]
     kinds = dict.fromkeys(row.kind for row in rows if row.kind != "memory")
     measured = [(row.kind, row.mode, row.budget) for row in rows]
     # What most people will have comes first, then the noise.

@@ -29,7 +29,13 @@ settings.configure(
     ALLOWED_HOSTS=["*"],
     ROOT_URLCONF=__name__,
     MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
-    CHANNEL_LAYERS={"default": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 10_000}}},
+    CHANNEL_LAYERS={
+        "default": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 10_000}},
+        "redis": {
+            "BACKEND": "channels_redis.core.RedisChannelLayer",
+            "CONFIG": {"hosts": [{"address": os.environ.get("BENCH_REDIS", ""), "socket_timeout": None}]},
+        },
+    },
 )
 django.setup()
 
@@ -61,6 +67,12 @@ class Member(AsyncJsonWebsocketConsumer):
     async def arena_news(self, event: dict[str, Any]) -> None:
         """Hand it on."""
         await self.send_json(event)
+
+
+class Remote(Member):
+    """The same, over Redis."""
+
+    channel_layer_alias = "redis"
 
 
 async def view(request: Any) -> HttpResponse:
@@ -126,7 +138,11 @@ def application() -> Any:
         {
             "http": get_asgi_application(),
             "websocket": URLRouter(
-                [path("ws/echo/<int:match_id>/", Echo.as_asgi()), path("ws/group/", Member.as_asgi())]
+                [
+                    path("ws/echo/<int:match_id>/", Echo.as_asgi()),
+                    path("ws/group/", Member.as_asgi()),
+                    path("ws/redis/", Remote.as_asgi()),
+                ]
             ),
         }
     )
@@ -195,16 +211,20 @@ class Work:
         for _ in range(count):
             await (await Client(self.app, "/ws/echo/7/").open()).close()
 
-    async def group(self, count: int) -> None:
+    async def group(self, count: int, alias: str = "default", url: str = "/ws/group/") -> None:
         """One unit: one delivery of a group message."""
-        members = [await Client(self.app, "/ws/group/").open() for _ in range(50)]
-        layer = get_channel_layer()
+        members = [await Client(self.app, url).open() for _ in range(50)]
+        layer = get_channel_layer(alias)
         for _ in range(count // 50):
             await layer.group_send("arena", {"type": "arena.news", "text": "hello"})
             for member in members:
                 await member.from_app.get()
         for member in members:
             await member.close()
+
+    async def redis(self, count: int) -> None:
+        """One unit: one delivery of a group message over Redis."""
+        await self.group(count, "redis", "/ws/redis/")
 
     async def http(self, count: int) -> None:
         """One unit: an HTTP request through the middleware, to a Django view."""

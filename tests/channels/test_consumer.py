@@ -202,6 +202,85 @@ class TestTypes:
         assert 1 == telemetry.value("ws.messages", type="unknown", status="success")
 
 
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+class TestClientsContext:
+    """A client's ``traceparent`` in a JSON message: followed only where the setting says so, by its ids alone."""
+
+    @staticmethod
+    async def links(server: Any, content: str, **settings: Any) -> tuple[list[str], list[Any]]:
+        """The trace ids that a message's span is linked to, but for its own connection's; what the handler got."""
+        got: list[Any] = []
+
+        class Game(AsyncJsonWebsocketConsumer):
+            message_types = ("move",)
+
+            async def receive_json(self, content: Any, **kwargs: Any) -> None:
+                got.append(content)
+
+        with testing.capture(**settings) as telemetry:
+            await server(Game.as_asgi(), CONNECT, text(content), DISCONNECT).run()
+            (connect,) = telemetry.spans("connect _OTHER")
+            (span,) = [one for one in telemetry.spans() if one.name.startswith(("move ", "unknown "))]
+            assert all(not link.attributes and not link.context.trace_state for link in span.links)
+            found = [link.context.trace_id for link in span.links if link.context.trace_id != connect.context.trace_id]
+            telemetry.assert_ids_only()
+        return [f"{one:032x}" for one in found], got
+
+    @pytest.mark.parametrize("traces", ["linked", "child"])
+    async def test_its_span_is_linked(self, server: Any, traces: str) -> None:
+        """To the ids, and the message stays as it was sent."""
+        content = f'{{"type": "move", "traceparent": "{TRACEPARENT}", "tracestate": "vendor=secret"}}'
+
+        linked, got = await self.links(server, content, message_context="link", message_traces=traces)
+
+        assert ["0af7651916cd43dd8448eb211c80319c"] == linked
+        assert [{"type": "move", "traceparent": TRACEPARENT, "tracestate": "vendor=secret"}] == got
+
+    async def test_by_default_it_is_not_followed(self, server: Any) -> None:
+        """Who speaks to a server does not choose its traces."""
+        assert [] == (await self.links(server, f'{{"type": "move", "traceparent": "{TRACEPARENT}"}}'))[0]
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            '"00-00000000000000000000000000000000-b7ad6b7169203331-01"',
+            '"00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01"',
+            '"00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01"',
+            '"ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"',
+            f'"{TRACEPARENT}-more"',
+            f'"01{TRACEPARENT[2:]}-more"',
+            '"secret"',
+            '""',
+            f'"{"0" * 100_000}"',
+            f'["{TRACEPARENT}"]',
+            '{"traceparent": 1}',
+            "7",
+            "null",
+        ],
+        ids=lambda value: value[:30],
+    )
+    async def test_what_has_another_form_is_none(self, server: Any, value: str) -> None:
+        """No link, and the handler is none the wiser."""
+        linked, got = await self.links(server, f'{{"type": "move", "traceparent": {value}}}', message_context="link")
+
+        assert ([], 1) == (linked, len(got))
+
+    async def test_without_message_spans_nobody_looks(self, server: Any) -> None:
+        """There is nothing to link."""
+        got: list[Any] = []
+
+        class Game(JsonWebsocketConsumer):
+            def receive_json(self, content: Any, **kwargs: Any) -> None:
+                got.append(content)
+
+        with testing.capture(message_context="link", message_traces="off") as telemetry:
+            await server(Game.as_asgi(), CONNECT, text(f'{{"traceparent": "{TRACEPARENT}"}}'), DISCONNECT).run()
+
+            assert (1, 1) == (len(got), telemetry.value("ws.messages", status="success"))
+
+
 class TestEnds:
     """What ends a consumer."""
 

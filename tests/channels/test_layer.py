@@ -20,7 +20,7 @@ from django.urls import path
 from opentelemetry.trace import SpanKind
 
 import otel_ws
-from otel_ws import faults, recorder, semconv, testing
+from otel_ws import WebSocketMiddleware, faults, recorder, semconv, testing
 from otel_ws.channels import patches
 from otel_ws.testing import Telemetry
 
@@ -339,6 +339,17 @@ def test_a_name_belongs_to_the_template_that_says_most_of_it(telemetry: Telemetr
     assert template == telemetry.recorder.deliveries.of_name(name).template
 
 
+def test_undeclared_names_are_counted(telemetry: Telemetry) -> None:
+    """Each once, until its template is declared; a consumer's own channel needs none."""
+    deliveries = telemetry.recorder.deliveries
+    for name in ("room_7", "room_8", "room_7", "payments", "specific.ab!cd"):
+        deliveries.of_name(name)
+    before = deliveries.undeclared()
+    telemetry.recorder.policy.declare(semconv.TEMPLATE, [TEMPLATE])
+
+    assert (3, 1) == (before, deliveries.undeclared())
+
+
 def test_a_template_may_be_declared_later(telemetry: Telemetry) -> None:
     """A name that was looked at before is looked at anew."""
     before = telemetry.recorder.deliveries.of_name("room_7").template
@@ -431,6 +442,95 @@ async def test_lag_is_from_sending_to_handling(server: Any) -> None:
     """By the template, also where it has spans and context switched off."""
     async with one_round(server, layer_context="off", message_traces="off") as telemetry:
         assert {(("messaging_destination_template", TEMPLATE),): 1} == telemetry.points("ws.layer.lag")
+
+
+@asynccontextmanager
+async def five_at_once(server: Any, **settings: Any) -> AsyncIterator[Telemetry]:
+    """Five messages of a group at once, to a handler of 200 ms of the injected clock."""
+    now = [1_000_000_000_000_000_000]
+    got: list[Any] = []
+    sent = asyncio.Event()
+
+    class Slow(Member):
+        async def room_news(self, event: Any) -> None:
+            await sent.wait()
+            now[0] += 200_000_000
+            got.append(event)
+
+    async def tell(_: Any) -> None:
+        layer: Any = get_channel_layer()
+        await joined(layer, 1)
+        for _ in range(5):
+            await layer.group_send("room_7", NEWS)
+        sent.set()
+        await arrived(got, 5)
+
+    with testing.capture(injected={"now_ns": lambda: now[0]}, **settings) as telemetry:
+        telemetry.recorder.policy.declare(semconv.TEMPLATE, [TEMPLATE])
+        for _ in swapped(InMemoryChannelLayer()):
+            app = URLRouter([path("ws/", Slow.as_asgi())])
+            await server(app, CONNECT, tell, DISCONNECT, path="/ws/").run()
+        yield telemetry
+
+
+@pytest.mark.parametrize("is_group", [False, True])
+async def test_lag_to_whoever_asks_without_a_consumer(layer: Any, telemetry: Telemetry, is_group: bool) -> None:
+    """A view that streams what its channel is told, for one: it gets a plain dict, and how long that took is told."""
+    channel = await layer.new_channel()
+    await layer.group_add("room_7", channel)
+    if is_group:
+        await layer.group_send("room_7", NEWS)
+    else:
+        await layer.send(channel, NEWS)
+    message = await layer.receive(channel)
+
+    template = TEMPLATE if is_group else "_OTHER"
+    assert (NEWS, dict) == (message, type(message))
+    assert {(("messaging_destination_template", template),): 1} == telemetry.points("ws.layer.lag")
+
+
+async def test_a_worker_is_handed_a_message_of_a_process_without_us(layer: Any, telemetry: Telemetry) -> None:
+    """What came without a carrier is counted under the template of the named channel that it came by."""
+    otel_ws.declare(template="payments")
+    await InMemoryChannelLayer.send(layer, "payments", NEWS)
+    await layer.receive("payments")
+
+    assert 1 == telemetry.value("messaging.client.consumed.messages", messaging_destination_template="payments")
+
+
+@pytest.mark.parametrize("settings", [{}, {"histograms": "api"}, {"layer_context": "off", "message_traces": "off"}])
+async def test_messages_that_come_at_once_wait(server: Any, settings: dict[str, str]) -> None:
+    """Five to a handler of 200 ms: they wait 0 to 800 ms, and four of five were there when they were asked for."""
+    async with five_at_once(server, **settings) as telemetry:
+        ((labels, waited),) = telemetry.recorder.snapshot().distributions[semconv.MESSAGE_WAIT].items()
+        assert ("/ws/", "websocket") == labels
+        assert [2.0, 5] == [pytest.approx(waited.sum, abs=0.001), waited.count]
+        assert [1, 1, 1, 2] == [one for one in waited.buckets if one]
+        assert 5 == telemetry.value("ws.message.wait")
+        assert 4 == telemetry.value("ws.message.backlogged")
+
+
+async def test_a_message_without_a_carrier_waits_from_its_arrival(server: Any, telemetry: Telemetry) -> None:
+    """A layer that nobody knows says no more; what it hands over at once was there."""
+    got: list[Any] = []
+
+    class Reader(AsyncJsonWebsocketConsumer):
+        async def room_news(self, event: Any) -> None:
+            got.append(event)
+
+    class Patient(Unknown):
+        async def receive(self, channel: str) -> Any:
+            while not self.sent:
+                await asyncio.sleep(0.001)
+            return await super().receive(channel)
+
+    for _ in swapped(Patient()):
+        observed: Any = get_channel_layer()
+        await observed.send("mine", NEWS)
+        await observed.send("mine", NEWS)
+        await server(WebSocketMiddleware(Reader.as_asgi()), CONNECT, lambda _: arrived(got, 2), DISCONNECT).run()
+
+    assert [2, 2] == [telemetry.value("ws.message.wait"), telemetry.value("ws.message.backlogged")]
 
 
 async def test_nothing_but_ids_leaves(server: Any) -> None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
-import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,10 +24,7 @@ from django.urls import path
 from otel_ws import semconv, testing
 from otel_ws.testing import Telemetry
 
-pytestmark = [
-    pytest.mark.usefixtures("no_faults"),
-    pytest.mark.skipif(shutil.which("redis-server") is None, reason="there is no redis-server (Debian's redis-server)"),
-]
+pytestmark = pytest.mark.usefixtures("no_faults")
 CONNECT = {"type": "websocket.connect"}
 DISCONNECT = {"type": "websocket.disconnect", "code": 1000}
 NEWS = {"type": "room.news", "text": "hello", "deep": [1, {"x": None}]}
@@ -47,31 +41,6 @@ class Member(AsyncJsonWebsocketConsumer):
         self.scope["got"].append(event)
         if len(self.scope["got"]) == self.scope.get("stops_at"):
             await asyncio.Event().wait()
-
-
-@pytest.fixture(scope="module")
-def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[int]]:
-    """Two servers of our own, which keep nothing."""
-    found, running = [], []
-    for _ in range(2):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        folder: Path = tmp_path_factory.mktemp("redis")
-        command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-        running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
-        found.append(port)
-    for port in found:
-        for _ in range(500):
-            try:
-                socket.create_connection(("127.0.0.1", port), 0.1).close()
-                break
-            except OSError:
-                time.sleep(0.01)
-    yield found
-    for one in running:
-        one.terminate()
-        one.wait(10)
 
 
 def hosts(ports: list[int]) -> list[str]:
@@ -308,3 +277,48 @@ def test_a_layer_gets_its_own_methods_back() -> None:
 
     assert (before, kind) == (vars(layer), type(layer.receive_buffer))
     assert {"as_bytes", "from_bytes"}.isdisjoint(vars(layer._serializer))
+
+
+async def test_messages_that_come_at_once_wait(ports: list[int], server: Any) -> None:
+    """Five to one that is busy: four of five were there when they were asked for, each as long as it waited."""
+    async with observed(core.RedisChannelLayer(hosts=hosts(ports)[:1])) as (layer, telemetry):
+        leave, free = asyncio.Event(), asyncio.Event()
+        got: list[Any] = []
+
+        class Busy(Member):
+            async def room_news(self, event: Any) -> None:
+                await free.wait()
+                got.append(event)
+
+        app = URLRouter([path("ws/", Busy.as_asgi())])
+        run = asyncio.create_task(server(app, CONNECT, lambda _: leave.wait(), DISCONNECT, path="/ws/").run())
+        await until(lambda: sum(len(one.groups) for one in layer.send.__self__.inboxes.values()) == 1)
+        for _ in range(5):
+            await layer.group_send("room_7", NEWS)
+        free.set()
+        await until(lambda: len(got) == 5)
+        leave.set()
+        await run
+
+        assert (5, 4) == (telemetry.value("ws.message.wait"), telemetry.value("ws.message.backlogged"))
+
+
+@pytest.mark.parametrize("is_group", [False, True])
+async def test_what_a_publish_throws_away_is_told(ports: list[int], is_group: bool) -> None:
+    """Messages that nobody took in time go when the next one comes; memberships that go are none."""
+    layer = core.RedisChannelLayer(hosts=hosts(ports)[:1], expiry=1, group_expiry=60)
+    async with observed(layer) as (layer, telemetry):
+        channel = await layer.new_channel()
+        await layer.group_add("room_7", channel)
+        key = "asgi" + channel[: channel.index("!") + 1]
+        for age in (5, 4, 0):
+            body = layer.serialize({**NEWS, "__asgi_channel__": [channel]})
+            await core.RedisChannelLayer.connection(layer, 0).zadd(key, {body: time.time() - age})
+        if is_group:
+            await core.RedisChannelLayer.connection(layer, 0).zadd("asgi:group:room_7", {"old.a!b": 1})
+            await layer.group_send("room_7", NEWS)
+        else:
+            await layer.send(channel, NEWS)
+
+        assert 2 == dropped(telemetry, "EXPIRED")
+        assert [NEWS, NEWS] == [await layer.receive(channel) for _ in range(2)]

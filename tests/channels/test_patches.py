@@ -11,6 +11,7 @@ pytest.importorskip("channels")
 
 from channels.consumer import AsyncConsumer
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from channels.layers import channel_layers
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.urls import path
 from opentelemetry.sdk.trace import TracerProvider
@@ -75,6 +76,19 @@ def test_revert_restores_every_seam(bare: list[Any]) -> None:
     patches.revert()
 
     assert [True] * 3 == [now is before for now, before in zip(seams(), bare, strict=True)]
+
+
+def test_a_layer_that_was_made_before_is_observed(bare: list[Any], exported: Any) -> None:
+    """A worker asks for its layer before it loads the application that instruments it."""
+    layer = channel_layers["default"]
+    own = set(vars(layer))
+
+    ChannelsInstrumentor().instrument(tracer_provider=exported[1])
+    try:
+        assert {"send", "receive", "group_send"} <= set(vars(layer)) - own
+    finally:
+        ChannelsInstrumentor().uninstrument()
+    assert own == set(vars(layer))
 
 
 def test_second_apply_changes_nothing(bare: list[Any]) -> None:

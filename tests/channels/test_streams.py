@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 pytest.importorskip("channels")
 
 from channels.generic.http import AsyncHttpConsumer
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.asgi import get_asgi_application
 from django.http import HttpResponse, StreamingHttpResponse
@@ -19,7 +22,7 @@ from django.urls import include, path, re_path
 from django.utils.functional import SimpleLazyObject
 
 import otel_ws
-from otel_ws import WebSocketMiddleware
+from otel_ws import WebSocketMiddleware, testing
 from otel_ws.testing import Telemetry
 
 pytestmark = pytest.mark.usefixtures("no_faults")
@@ -241,3 +244,107 @@ class TestDjango:
         one = await ask(server, WebSocketMiddleware(django), "/")
 
         assert (b"ok", [], []) == (one.sent[1]["body"], telemetry.events(), telemetry.spans())
+
+
+class Member(AsyncJsonWebsocketConsumer):
+    """One who hears of a tournament by WebSocket."""
+
+    async def connect(self) -> None:
+        """Join the tournament's group."""
+        tournament = self.scope["url_route"]["kwargs"]["tournament_id"]
+        await self.channel_layer.group_add(f"tournament_{tournament}", self.channel_name)
+        await self.accept()
+
+    async def score(self, event: Any) -> None:
+        """Hand it on."""
+        await self.send_json(event)
+
+
+async def scoreboard(request: Any, tournament_id: int) -> StreamingHttpResponse:
+    """The same by events, until the first score."""
+    layer: Any = get_channel_layer()
+    channel = await layer.new_channel()
+    await layer.group_add(f"tournament_{tournament_id}", channel)
+
+    async def told() -> AsyncIterator[bytes]:
+        yield b"data: open\n\n"
+        yield b"data: %d\n\n" % (await layer.receive(channel))["score"]
+
+    return StreamingHttpResponse(told(), content_type="text/event-stream")
+
+
+async def test_a_tournament_has_its_own_figure_by_both_transports(server: Any) -> None:
+    """``OTEL_WS_METRIC_IDS=tournament.id``: open connections of each tournament, and none when all have left."""
+    module: Any = ModuleType("urls")
+    module.urlpatterns = [path("board/<int:tournament_id>/", scoreboard)]
+    before = channel_layers.set("default", InMemoryChannelLayer())
+    with override_settings(ROOT_URLCONF=module), testing.capture(metric_ids=["tournament.id"]) as telemetry:
+        application = WebSocketMiddleware(
+            ProtocolTypeRouter(
+                {
+                    "http": get_asgi_application(),
+                    "websocket": URLRouter([path("ws/<int:tournament_id>/", Member.as_asgi())]),
+                }
+            )
+        )
+        socket = server(application, {"type": "websocket.connect"}, path="/ws/7/")
+        stream = server(application, REQUEST, type="http", method="GET", path="/board/7/")
+        other = server(application, {"type": "websocket.connect"}, path="/ws/8/")
+        runs = [asyncio.create_task(one.run()) for one in (socket, stream, other)]
+        async with asyncio.timeout(10):
+            while not (socket.sent and other.sent and len(stream.sent) > 1):
+                await asyncio.sleep(0.001)
+        during = telemetry.points("ws.active_connections.by_id")
+        layer: Any = get_channel_layer()
+        await layer.group_send("tournament_7", {"type": "score", "score": 3})
+        async with asyncio.timeout(10):
+            while len(socket.sent) < 2:
+                await asyncio.sleep(0.001)
+        await runs[1]
+        for one in (socket, other):
+            one.cancel()
+        await asyncio.gather(*runs, return_exceptions=True)
+
+        assert {(("tournament_id", "7"),): 2, (("tournament_id", "8"),): 1} == during
+        assert {} == telemetry.points("ws.active_connections.by_id")
+        assert 2 == telemetry.value("messaging.client.consumed.messages")
+    channel_layers.backends.pop("default")
+    if before is not None:
+        channel_layers.set("default", before)
+
+
+async def test_a_stream_that_leaves_its_group_behind(server: Any) -> None:
+    """A consumer of HTTP is a member like any other; what it leaves behind is told, and what waits for it is lost."""
+    got, told = asyncio.Event(), asyncio.Event()
+
+    class Board(AsyncHttpConsumer):
+        async def handle(self, body: bytes) -> None:
+            await self.channel_layer.group_add("tournament_7", self.channel_name)
+            await self.send_headers(headers=EVENT_STREAM)
+            await self.send_body(b"data: 1\n\n", more_body=True)
+            got.set()
+            await told.wait()
+
+    before = channel_layers.set("default", InMemoryChannelLayer())
+    with testing.capture() as telemetry:
+        one = server(WebSocketMiddleware(Board.as_asgi()), REQUEST, type="http", method="GET")
+        run = asyncio.create_task(one.run())
+        async with asyncio.timeout(10):
+            await got.wait()
+        during = [telemetry.value(f"ws.layer.{kind}") for kind in ("groups", "memberships", "orphans")]
+        layer: Any = get_channel_layer()
+        # One is fetched while the handler runs; another stays where it is.
+        for _ in range(2):
+            await layer.group_send("tournament_7", {"type": "score"})
+        one.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+        await layer.group_send("tournament_7", {"type": "score"})
+
+        assert [1, 1, 0] == during
+        assert [0, 0, 1] == [telemetry.value(f"ws.layer.{kind}") for kind in ("groups", "memberships", "orphans")]
+        lost = telemetry.value("ws.layer.dropped", reason="CONSUMER_GONE")
+        assert 3 == lost + telemetry.value("messaging.client.consumed.messages")
+        assert lost >= 2
+    channel_layers.backends.pop("default")
+    if before is not None:
+        channel_layers.set("default", before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from channels.worker import Worker
 from opentelemetry import trace
 
 import otel_ws
-from otel_ws import WebSocketMiddleware, testing
+from otel_ws import WebSocketMiddleware, semconv, testing
 from otel_ws.testing import Telemetry
 
 pytestmark = [
@@ -270,3 +271,96 @@ async def test_our_failure_is_not_the_workers(telemetry: Telemetry, monkeypatch:
     seen = faults.snapshot()
     faults.reset()
     assert (1, {"worker": 1}) == (len(handled), seen)
+
+
+@BOTH
+async def test_lag_is_from_sending_to_the_handler(base: Any) -> None:
+    """By the channel's template: a message may wait in the layer, and in the worker for the one before it."""
+    quarters = itertools.count()
+    # Each look at the clock is a quarter of a second later: once to send, once to handle.
+    injected = {"now_ns": lambda: next(quarters) * 250_000_000}
+    with testing.capture(injected=injected, message_traces="off", message_events="off") as telemetry:
+        otel_ws.declare(template=["payments"])
+        layer: Any = get_channel_layer()
+
+        await work(base, "payment.settle", "payment.settle", layer=layer)
+
+        ((labels, lag),) = telemetry.recorder.snapshot().distributions[semconv.LAYER_LAG].items()
+        assert (("payments",), 0.5, 2) == (labels, lag.sum, lag.count)
+
+
+class Talkative(AsyncConsumer):
+    """Says what its messages are about."""
+
+    handled: list[Any]
+
+    async def payment_settle(self, message: Any) -> None:
+        """Say all that there is to say."""
+        otel_ws.set_ids(user_id=7, match_id=3)
+        otel_ws.set_message_type("settlement")
+
+    async def payment_deny(self, message: Any) -> None:
+        """Not allowed."""
+        otel_ws.record_message_denied()
+
+    async def payment_lose(self, message: Any) -> None:
+        """Say an error, and raise it."""
+        exc = LookupError("card 4111 1111 1111 1111")
+        otel_ws.record_error(exc, severity="low")
+        raise exc
+
+    async def payment_mend(self, message: Any) -> None:
+        """Say an error, and go on."""
+        otel_ws.record_error(KeyError("card"))
+
+
+class Quiet(SyncConsumer):
+    """The same, in a thread."""
+
+    handled: list[Any]
+
+    def payment_settle(self, message: Any) -> None:
+        """Say all that there is to say."""
+        otel_ws.set_ids(user_id=7, match_id=3)
+        otel_ws.set_message_type("settlement")
+
+
+@pytest.mark.parametrize("consumer", [Talkative, Quiet])
+async def test_handler_says_what_its_message_is_about(consumer: Any) -> None:
+    """Its span and its event carry the ids, its event the type; the next message starts anew."""
+    with testing.capture(message_events="all") as telemetry:
+        otel_ws.declare(template=["payments"], message_types=["settlement", "payment.deny"])
+
+        await work(consumer, "payment.settle")
+
+        (event,) = telemetry.events("WS_TASK")
+        said = telemetry.span("process payments").attributes or {}
+        assert ("7", "3") == (event.attributes["user.id"], event.attributes["match.id"])
+        assert ("7", "3") == (said["user.id"], said["match.id"])
+        assert ("settlement", "success") == (event.attributes["ws.message.type"], event.attributes["ws.outcome"])
+        telemetry.assert_ids_only()
+
+
+async def test_ids_belong_to_one_message() -> None:
+    """A worker's consumer lives on; what was said of one message is not said of the next."""
+    with testing.capture(message_events="all") as telemetry:
+        await work(Talkative, "payment.settle", "payment.deny")
+
+        first, second = telemetry.events("WS_TASK")
+        assert ("7", None) == (first.attributes.get("user.id"), second.attributes.get("user.id"))
+        assert "permission_denied" == second.attributes["ws.outcome"]
+
+
+async def test_error_that_is_said_and_raised_is_one(telemetry: Telemetry) -> None:
+    """As the application said it; the handler's outcome is an error either way."""
+    await work(Talkative, "payment.lose")
+    await work(Talkative, "payment.mend")
+
+    assert [1, 1, 2] == [
+        telemetry.value("ws.errors", error_type="LookupError", error_severity="low"),
+        telemetry.value("ws.errors", error_type="KeyError"),
+        telemetry.value("ws.errors"),
+    ]
+    assert ["error"] * 2 == [one.attributes["ws.outcome"] for one in telemetry.events("WS_TASK")]
+    assert 1 == telemetry.value("messaging.process.duration", error_type="KeyError")
+    assert ["payment_lose", "payment_mend"] == [one.attributes["ws.handler"] for one in telemetry.events("WS_ERROR")]

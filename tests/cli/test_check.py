@@ -201,3 +201,30 @@ def test_help_has_examples(command: Any) -> None:
     """`--help` shows what to type, and that the application's own store may change."""
     assert "otel-ws check --leaks" in command("--help").output
     assert "your application does with the driven connections" in command("check", "--help").output
+
+
+def test_undeclared_groups_are_counted_without_their_names(command: Any) -> None:
+    """Of the groups that consumers join by themselves, those of no declared template; how many, not which."""
+    pytest.importorskip("channels")
+    source = f"""
+import os
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "app")
+SECRET_KEY = "x"
+import django
+django.setup()
+{SET_UP}
+otel_ws.declare(template="room_{{room_id}}")
+from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.routing import URLRouter
+from django.urls import path
+
+class Member(AsyncWebsocketConsumer):
+    groups = ("room_7", "smith-family", "jones-family")
+    message_types = ("move",)
+
+application = otel_ws.WebSocketMiddleware(URLRouter([path("ws/", Member.as_asgi())]))
+"""
+    ended = command("check", "app:application", source=source, OTEL_PROPAGATORS="tracecontext")
+
+    assert "2 groups or channels of the channel layer are told as _OTHER" in ended.output
+    assert "family" not in ended.output

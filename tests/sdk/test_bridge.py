@@ -18,6 +18,7 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 import pytest
+from doubles import Clock, User
 
 pytest.importorskip("opentelemetry.sdk")
 pytest.importorskip("opentelemetry.exporter.otlp.proto.grpc")
@@ -63,7 +64,7 @@ from prometheus_client import CollectorRegistry
 
 from otel_ws import faults, semconv
 from otel_ws.channels.carrier import Carrier
-from otel_ws.channels.layer import Inbox
+from otel_ws.channels.inbox import Inbox
 from otel_ws.connection import Connection
 from otel_ws.fanout import HISTOGRAMS
 from otel_ws.handling import Handling
@@ -339,25 +340,6 @@ def sinks() -> Iterator[Sinks]:
 
 
 # --- one process's telemetry ------------------------------------------------------------------------------------
-class Clock:
-    """Seconds that pass only when a test says so; all steps are binary fractions, so that sums are exact."""
-
-    def __init__(self) -> None:
-        self.now = 1024.0
-
-    def __call__(self) -> float:
-        """Seconds since some moment."""
-        return self.now
-
-
-@dataclass
-class User:
-    """An authenticated user, as far as Django goes."""
-
-    pk: object
-    is_authenticated: bool = True
-
-
 class Counted(IdGenerator):
     """Ids that count."""
 
@@ -386,7 +368,7 @@ class Process:
         exemplar_filter: Any = None,
         **settings: Any,
     ) -> None:
-        self.clock = Clock()
+        self.clock = Clock(1024.0)
         self.provider: MeterProvider = provider or SdkProvider(
             list(readers), views=list(views), exemplar_filter=exemplar_filter, shutdown_on_exit=False
         )
@@ -522,12 +504,13 @@ class Process:
 
     def delivery(self, connection: Connection) -> None:
         """A message of the channel layer goes to its handler, a quarter of a second after it was sent."""
-        inbox = Inbox()
+        inbox = Inbox(self.recorder.now_ns)
         inbox.carrier = Carrier(1.75, "room_{room_id}", None)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(self.recorder, "now_ns", lambda: 2_000_000_000)
             inbox.taken(connection)
         self.book.note(semconv.LAYER_LAG, 0.25, messaging_destination_template="room_{room_id}")
+        self.book.note(semconv.MESSAGE_WAIT, 0.25, http_route=connection.door[0], transport=connection.door[1])
 
     def rest(self) -> None:
         """What is no message: a ping, a broadcast, a lag of the event loop."""

@@ -7,11 +7,11 @@ import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 import pytest
+from doubles import Clock, User
 
 pytest.importorskip("opentelemetry.sdk")
 pytest.importorskip("opentelemetry.exporter.otlp.proto.common")
@@ -76,25 +76,6 @@ Act = Callable[[], object]
 
 
 # --- the stage --------------------------------------------------------------------------------------------------
-class Clock:
-    """Seconds that pass only when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        """Seconds since some moment."""
-        return self.now
-
-
-@dataclass
-class User:
-    """An authenticated user, as far as Django goes."""
-
-    pk: object
-    is_authenticated: bool = True
-
-
 class Counted(RandomIdGenerator):
     """Ids that count; every other trace is below a ratio of one half."""
 

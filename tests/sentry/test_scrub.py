@@ -60,7 +60,7 @@ hostile = st.recursive(
 )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.sampled_from(FIELDS), hostile, max_size=20), st.booleans())
 def test_nothing_undeclared_leaves_whatever_the_structure(item: dict[str, Any], is_event: bool) -> None:
     """Text under any field, in any nesting, in any kind of item: none of it is in the result, and nothing fails."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -81,10 +82,14 @@ class Running:
             return False
         return True
 
-    def state(self) -> dict[str, Any]:
+    def ask(self, path: str, seconds: float = 5) -> dict[str, Any]:
         """What the application answers over HTTP."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/state", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=seconds) as answer:
             return dict(json.load(answer))
+
+    def state(self) -> dict[str, Any]:
+        """What the application says of itself."""
+        return self.ask("/state")
 
     def metric(self, name: str) -> dict[tuple[str, ...], Any]:
         """The rows of one metric in the application's snapshot, since the process began."""
@@ -119,6 +124,39 @@ class Running:
         return int(self.process.returncode)
 
 
+class Redis:
+    """A Redis server (or, with such options, a Sentinel) on a private port, which keeps nothing."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.port = free_port()
+        address = ["--port", str(self.port), "--bind", "127.0.0.1"]
+        self._command = ["redis-server", *options, *address, "--save", "", "--dir", str(folder)]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+
+    def ask(self, *words: str) -> str:
+        """Send one command; returns the answer as it came (RESP), empty where nobody answers."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1) as one:
+                one.sendall((" ".join(words) + "\r\n").encode())
+                return one.recv(65536).decode()
+        except OSError:
+            return ""
+
+    def answers(self) -> bool:
+        """Whether it takes commands."""
+        return self.ask("PING").startswith("+PONG")
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        assert until(self.answers, 20)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+        self.process.wait()
+
+
 def start_server(
     folder: Path, server: str, application: str = "two_lines:application", *, zero_code: bool = False,
     wait: bool = True, port: int | None = None, more: Sequence[str] = (), **environment: str,
@@ -149,12 +187,52 @@ def start_server(
 
 
 @pytest.fixture
+def start_redis(tmp_path: Path) -> Iterator[Callable[..., Redis]]:
+    """Start one of Debian's redis-servers; all that were started end with the test."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("there is no redis-server (Debian's package redis-server)")
+    started: list[Redis] = []
+
+    def start(*options: str) -> Redis:
+        started.append(Redis(tmp_path, *options))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()
+
+
+@pytest.fixture
+def redis(start_redis: Callable[..., Redis]) -> Redis:
+    """One Redis server."""
+    return start_redis()
+
+
+@pytest.fixture
 def launch(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     """Start a server of the test's own; everything that was started ends with the test."""
     started: list[Running] = []
 
     def start(*args: Any, **kwargs: Any) -> Running:
         started.append(start_server(tmp_path, *args, **kwargs))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Start ``runworker`` for the application ``arena``; messages that are sent before it is ready wait for it."""
+    started: list[Running] = []
+
+    def start(*channels: str, **environment: str) -> Running:
+        # Django's checks would load the application, with its URLs, before the worker asks for its layer.
+        options = ["--settings", "arena_settings", "--skip-checks"]
+        command = [sys.executable, "-m", "django", "runworker", *channels, *options]
+        started.append(Running(command, len(started), tmp_path, environment))
         return started[-1]
 
     yield start

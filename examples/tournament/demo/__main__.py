@@ -14,16 +14,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from demo.acts import look_on, play_match, visit
+from demo.acts import look_on, part, play_match, visit
 from demo.client import Stage, SurpriseError
 from demo.compare import Check, checks
 from demo.expected import Expected, expect
 from demo.leaks import Searcher
 from demo.people import TOURNAMENTS, People
 from demo.play import perform
+from demo.process import ServerError
 from demo.records import Records
-from demo.report import Summary, last_events, show, trace_tree
-from demo.server import MODULES, SERVERS, Server, ServerError
+from demo.report import Story, Summary, last_events, show
+from demo.server import MODULES, SERVERS, Server
 from demo.sink import Sink
 
 # What is left of the time for the last exports and for the server's end.
@@ -86,11 +87,11 @@ def run(chosen: argparse.Namespace) -> int:
             stage = Stage(server.port, people, records)
             house = asyncio.run(perform(stage, server, began + chosen.seconds - CLOSING_SECONDS, say))
             say("waits for the last exports")
-            text = settle(server, sink, expect(records))
+            texts = settle(server, sink, expect(records))
             if not chosen.serve:
                 say("stops the server")
                 server.stop()
-            summary = summarise(chosen, stage, server, sink, house, text, time.monotonic() - began)
+            summary = summarise(chosen, stage, server, sink, house, texts, time.monotonic() - began)
             show(summary)
             if summary.surprises:
                 print(server.tail())
@@ -103,15 +104,15 @@ def run(chosen: argparse.Namespace) -> int:
     return 0 if summary.is_good else 1
 
 
-def settle(server: Server, sink: Sink, expected: Expected) -> str:
-    """Wait until the exports have caught up with the clients; returns the last Prometheus text."""
+def settle(server: Server, sink: Sink, expected: Expected) -> list[str]:
+    """Wait until the exports have caught up with the clients; returns the last Prometheus texts."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
         server.check()
-        text = server.scrape()
-        compared = checks(expected, sink.received, text, server.lines(), server.workers)
+        texts = server.scrape()
+        compared = checks(expected, sink.received, texts, server.lines(), server.workers)
         if all(check.is_equal for check in compared) or time.monotonic() > deadline:
-            return text
+            return texts
         time.sleep(0.3)
 
 
@@ -121,14 +122,14 @@ def summarise(
     server: Server,
     sink: Sink,
     house: list[Check],
-    text: str,
+    texts: list[str],
     seconds: float,
 ) -> Summary:
     """Compare everything, and search everything for secrets."""
     conversations = stage.records.conversations
     searcher = Searcher(stage.people.secrets())
     lines = server.lines()
-    compared = checks(expect(stage.records), sink.received, text, lines, server.workers)
+    compared = checks(expect(stage.records), sink.received, texts, lines, server.workers)
     return Summary(
         server=chosen.server,
         way=chosen.way,
@@ -140,12 +141,12 @@ def summarise(
         # The gate is closed by default where `configure()` made the providers.
         searches=[
             *searcher.otlp(sink.received, chosen.way == "configure"),
-            searcher.prometheus(text),
+            searcher.prometheus(texts),
             searcher.json_lines(lines),
         ],
-        log_hits=sum(searcher.is_leak(line) for line in server.log.read_text(errors="replace").splitlines()),
+        log_hits=sum(map(searcher.is_leak, server.said())),
         events=last_events([line for line in lines if not searcher.is_leak(line)]),
-        trace=[line for line in trace_tree(sink.received) if not searcher.is_leak(line)],
+        trace=[line for line in Story(sink.received).told() if not searcher.is_leak(line)],
     )
 
 
@@ -168,7 +169,10 @@ def serve(stage: Stage, server: Server, sink: Sink) -> None:
             await look_on(audience)
         while True:
             try:
-                await (play_match if server.workers == 1 else visit)(stage, TOURNAMENTS[0])
+                if server.workers == 1:
+                    await part(stage, await play_match(stage, TOURNAMENTS[0]))
+                else:
+                    await visit(stage, TOURNAMENTS[0])
             except (SurpriseError, TimeoutError, OSError) as exc:
                 server.check()
                 print(f"a match ended early: {str(exc) or type(exc).__name__}", flush=True)

@@ -11,13 +11,16 @@ from typing import Final
 
 from demo.client import CRASH, Client, Stage
 from demo.people import COINS, FEE, TOURNAMENTS
-from demo.records import LOBBY, NOWHERE, Failure, Rejection, cup, match, ticker
+from demo.records import LOBBY, NOWHERE, OTHER, Failure, Published, Rejection, Task, cup, match, ticker
 
 Act = Callable[[Stage], Awaitable[None]]
 CUP: Final = TOURNAMENTS[0]
 ROLES: Final = ("spectator", "player", "organizer", "admin")
 TOURNAMENT_GROUP: Final = "tournament_{tournament_id}"
 MATCH_GROUP: Final = "match_{tournament_id}_{match_id}"
+BOARD_GROUP: Final = "scoreboard_{tournament_id}"
+# asgiref looks so often for a worker's consumers that have ended; until then, messages for one are lost.
+REAPED_SECONDS: Final = 0.3
 PRIZE: Final = 25
 MESSAGES_PER_SECOND: Final = 10
 PAYLOAD_BYTES: Final = 16 * 1024
@@ -166,6 +169,7 @@ async def sent_away(stage: Stage) -> None:
     room = match(CUP, 9008)
     kicked = await stage.join("player", room)
     organizer = await stage.join("organizer", room)
+    organizer.conversation.published.append(Published(OTHER, sockets=1, is_group=False))
     await organizer.ask("organizer_action", "kicked", action="kick", user_id=kicked.conversation.user_id)
     await kicked.be_closed(4410, "application")
     await organizer.leave()
@@ -241,11 +245,52 @@ async def business(stage: Stage) -> None:
             records.audited[person.user_id] += 1
 
 
-async def play_match(stage: Stage, tournament_id: int) -> None:
-    """A whole match: opened, watched, played, finished, paid."""
+async def scores(stage: Stage) -> None:
+    """Scoreboards: one user on both transports, others on this one; some leave before the match is over."""
+    player = stage.people.next("player")
+    await stage.join(player, cup(CUP))
+    for who in (player, "spectator", "organizer"):
+        await stage.watch(who, CUP)
+    early = await stage.watch("spectator", CUP)
+    await early.leave()
+    stage.watchers.remove(early)
+    await play_match(stage, CUP)
+    await part(stage, stage.clients)
+
+
+async def payments(stage: Stage) -> None:
+    """Coins that a worker sells: a message that crosses processes twice, and one that goes wrong there."""
     records = stage.records
+    buyer = await stage.join("player", cup(CUP))
+    await stage.watch("spectator", CUP)
+    conversation = buyer.conversation
+    for method, coins in (("card", 5), ("voucher", 7), ("card", 9)):
+        await buyer.ask("player_action", "ordered", action="buy", coins=coins, method=method)
+        conversation.published.append(Published("payments", workers=1, is_group=False))
+        if method == "voucher":
+            conversation.tasks.append(Task("payments", "payment_take", "error", "PaymentError"))
+            records.count("tournament.payments", status="declined", method=method)
+            await asyncio.sleep(REAPED_SECONDS)
+            continue
+        await buyer.hear("receipt")
+        seen = await stage.see({"supporter": conversation.user_id, "coins": coins}, CUP)
+        conversation.tasks += [Task("payments", "payment_take"), Task("receipts", "receipt_issue")]
+        conversation.published += [
+            Published("receipts", workers=1, is_group=False),
+            Published(OTHER, sockets=1, is_group=False),
+            Published(BOARD_GROUP, streams=seen),
+        ]
+        records.count("tournament.payments", status="paid", method=method)
+        records.count("tournament.coins", coins, reason="grant")
+    await buyer.leave()
+
+
+async def play_match(stage: Stage, tournament_id: int) -> list[Client]:
+    """A whole match: opened, watched, played, finished, paid; returns those who may part now."""
+    records = stage.records
+    await stage.watch("spectator", tournament_id)
     organizer = await stage.join("organizer", cup(tournament_id))
-    organizer.conversation.broadcasts.append((TOURNAMENT_GROUP, None))
+    organizer.conversation.published.append(Published(TOURNAMENT_GROUP, is_told=True))
     started = await organizer.ask("organizer_action", "match_started", action="start")
     records.count("tournament.matches", status="started")
     room = match(tournament_id, started["match_id"])
@@ -259,10 +304,12 @@ async def play_match(stage: Stage, tournament_id: int) -> None:
         )
     winner = players[0].conversation.user_id
     await members[-1].tell("organizer_action", MATCH_GROUP, len(members), members, action="finish", winner_id=winner)
+    seen = await stage.see({"match_id": started["match_id"], "winner": winner}, tournament_id)
+    members[-1].conversation.published.append(Published(BOARD_GROUP, streams=seen))
     records.count("tournament.matches", status="finished")
     records.count("tournament.coins", PRIZE, reason="prize")
     records.settlements += 1
-    await part(stage, [*members, organizer])
+    return [*members, organizer]
 
 
 async def visit(stage: Stage, tournament_id: int) -> None:
@@ -283,7 +330,7 @@ async def look_on(stage: Stage) -> None:
 
 ACTS: Final[tuple[Act, ...]] = (
     not_allowed, bad_tokens, wrong_door, fall_through, floods, too_much, too_many, slow, crash, handled_error, lost,
-    goodbyes, sent_away, subprotocols, strange_messages, announcements, business,
+    goodbyes, sent_away, subprotocols, strange_messages, announcements, business, scores,
 )  # fmt: skip
 # Those that need nobody else on the same worker.
 ALONE: Final[tuple[Act, ...]] = (

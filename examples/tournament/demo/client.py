@@ -15,7 +15,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 from demo.people import People, Person
-from demo.records import Conversation, Failure, Place, Records, Rejection, Sent
+from demo.records import Conversation, Failure, Place, Published, Records, Rejection, Sent, board
+from demo.streams import RefusedError, Watcher
 
 PATIENCE = 10.0
 
@@ -61,7 +62,9 @@ class Client:
         self, kind: str, template: str, recipients: int | None, hearers: list[Client], *answers: str, **fields: Any
     ) -> None:
         """Send what the server passes on to a group, and see it arrive at everybody in the group."""
-        self.conversation.broadcasts.append((template, recipients))
+        self.conversation.published.append(
+            Published(template, sockets=len(hearers), is_told=True, recipients=recipients)
+        )
         await self.say(kind, **fields)
         for answer in answers:
             await self.hear(answer)
@@ -131,6 +134,7 @@ class Stage:
     people: People
     records: Records
     clients: list[Client] = field(default_factory=list)
+    watchers: list[Watcher] = field(default_factory=list)
 
     async def join(
         self,
@@ -163,6 +167,29 @@ class Stage:
         if websocket is not None:
             await websocket.close()
             raise SurpriseError(f"{place.route}: accepted instead of rejected ({rejection.reason})")
+
+    async def watch(self, who: str | Person, tournament_id: int) -> Watcher:
+        """Open a stream of a tournament's scores."""
+        person = self.people.next(who) if isinstance(who, str) else who
+        conversation = Conversation(person.role, person.user_id, board(tournament_id), "sse")
+        self.records.conversations.append(conversation)
+        try:
+            watcher = await Watcher.open(self.port, conversation, person, self.people.token(person))
+        except RefusedError as refused:
+            raise SurpriseError(f"{conversation.place.route}: {refused}") from refused
+        self.watchers.append(watcher)
+        # The server joins the group before it sends the first event.
+        await watcher.hear()
+        return watcher
+
+    async def see(self, score: dict[str, Any], tournament_id: int) -> int:
+        """Everybody who watches this tournament's scores sees one; returns how many."""
+        watching = [one for one in self.watchers if one.conversation.place.tournament_id == tournament_id]
+        for watcher in watching:
+            seen = await watcher.hear()
+            if seen != score:
+                raise SurpriseError(f"saw {sorted(seen)} instead of {sorted(score)}")
+        return len(watching)
 
     async def _connect(
         self, who: str | Person, place: Place, token: str | None, subprotocols: tuple[str, ...]
@@ -208,6 +235,9 @@ class Stage:
         for client in self.clients:
             await client.abandon()
         self.clients.clear()
+        for watcher in self.watchers:
+            await watcher.leave()
+        self.watchers.clear()
 
 
 CRASH = Failure("PrizeError", "system", "high")

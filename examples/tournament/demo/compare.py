@@ -16,7 +16,7 @@ from demo.sink import Received
 
 OURS, THEIRS = "otel_ws", "tournament"
 # Told by time or by thresholds, not by what clients do.
-UNCOUNTED_EVENTS = {"WS_SUMMARY", "WS_HEALTH"}
+UNCOUNTED_EVENTS = {"WS_SUMMARY", "WS_HEALTH", "WS_LAYER_DROP"}
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class Check:
         return asdict(self) | {"labels": dict(self.labels), "is_equal": self.is_equal}
 
 
-def checks(expected: Expected, received: Received, text: str, lines: list[str], workers: int = 1) -> list[Check]:
+def checks(expected: Expected, received: Received, texts: list[str], lines: list[str], workers: int = 1) -> list[Check]:
     """Every comparison, over all sources. Of several workers an endpoint serves what otel-ws counts, and no more."""
     result: list[Check] = []
     for scope, wanted in ((OURS, expected.own), (THEIRS, expected.application)):
         points = exported.otlp_points(received, scope)
         result += metric_checks("OTLP", wanted, points)
         if scope == OURS or workers == 1:
-            result += metric_checks("Prometheus", wanted, prometheus(text, scope, wanted))
+            result += metric_checks("Prometheus", wanted, prometheus(texts, scope, wanted))
         if scope == OURS:
             result += [check for name in expected.silent for check in _silence(name, points)]
     result += _counts("OTLP events", expected.events, exported.otlp_events(received, OURS))
@@ -63,9 +63,9 @@ def checks(expected: Expected, received: Received, text: str, lines: list[str], 
     return result
 
 
-def prometheus(text: str, scope: str, wanted: Iterable[Series]) -> Points:
+def prometheus(texts: list[str], scope: str, wanted: Iterable[Series]) -> Points:
     """The Prometheus points of the metrics that are wanted."""
-    return exported.prometheus_points(text, scope, {(series.metric, series.part) for series in wanted})
+    return exported.prometheus_points(texts, scope, {(series.metric, series.part) for series in wanted})
 
 
 def metric_checks(source: str, wanted: Mapping[Series, float], points: Points) -> list[Check]:
@@ -97,16 +97,26 @@ def _counts(source: str, wanted: Counter[tuple[str, Labels]], found: list[export
 def _ties(received: Received, lines: list[str]) -> list[Check]:
     """Traces that can be followed: every link leads to a connect span, every event to a span that was exported."""
     ours = [span for _, span in exported.spans(received, OURS)]
-    connects = {span.span_id for span in ours if span.name.startswith("connect ")}
+    connects, publishes, processes = (
+        {span.span_id for span in ours if span.name.startswith(f"{kind} ")}
+        for kind in ("connect", "publish", "process")
+    )
     known = {span.span_id.hex() for _, span in exported.spans(received)}
-    later = [span for span in ours if span.span_id not in connects]
+    # A published message is a part of what its sender does; each that is handled is a trace of its own.
+    begun = [span for span in ours if span.span_id not in publishes]
+    lonely = sum(span.parent_span_id.hex() not in known for span in ours if span.span_id in publishes)
+    handled = [span for span in ours if span.span_id in processes]
+    unsent = sum([link.span_id in publishes for link in span.links] != [True] for span in handled)
+    later = [span for span in begun if span.span_id not in connects | processes]
     astray = sum([link.span_id in connects for link in span.links] != [True] for span in later)
     texts = sum(bool(span.status.message or span.events or span.trace_state) for span in ours)
     result = [
         Check("OTLP spans", "without one link to their connect span", (), 0, astray),
         Check("OTLP spans", "with a status text, an event or a trace state", (), 0, texts),
+        Check("OTLP spans", "process without one link to the publish span", (), 0, unsent),
+        Check("OTLP spans", "publish without the span of its sender", (), 0, lonely),
         Check(
-            "OTLP spans", "in a trace that another one began", (), 0, len(ours) - len({one.trace_id for one in ours})
+            "OTLP spans", "in a trace that another one began", (), 0, len(begun) - len({one.trace_id for one in begun})
         ),
     ]
     for source, events in (

@@ -6,12 +6,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from demo.records import UNROUTED, Conversation, Labels, Records
+from demo.records import OTHER, UNROUTED, Conversation, Labels, Published, Records, Task
 
-TRANSPORT = "websocket"
 # The standard's codes and the application's own are labels; what else a client may think of is not.
 LABELLED_CODES = {*range(1000, 1016), 4401, 4403, 4409, 4410, 4413, 4429}
-OTHER = "_OTHER"
+SYSTEM = "django_channels"
 
 
 @dataclass(frozen=True, order=True)
@@ -76,7 +75,8 @@ def expect(records: Records) -> Expected:
 
 def _accepted(expected: Expected, one: Conversation) -> None:
     route, scope_type = one.place.route, one.place.scope_type
-    door = {"http_route": route, "transport": TRANSPORT}
+    transport = one.transport
+    door = {"http_route": route, "transport": transport}
     who = {"role": one.role, "scope_type": scope_type}
     ids = {
         "user_id": one.user_id,
@@ -84,15 +84,17 @@ def _accepted(expected: Expected, one: Conversation) -> None:
         "match_id": one.place.match_id or "",
     }
     code = str(one.close_code) if one.close_code in LABELLED_CODES else OTHER
+    if transport == "sse":
+        code = ""
 
     expected.add("ws.connections", status="connected", subprotocol=one.subprotocol, **who, **door)
     expected.add("ws.connections", status="disconnected", subprotocol=one.subprotocol, **who, **door)
     expected.add("ws.active_connections", 0, **who, **door)
     expected.observe("ws.connection.setup.duration", status="accepted", **door)
-    expected.observe("ws.connection.duration", scope_type=scope_type, close_code=code, transport=TRANSPORT)
+    expected.observe("ws.connection.duration", scope_type=scope_type, close_code=code, transport=transport)
     expected.observe("ws.user.connections")
     expected.event("WS_CONNECT", route=route, subprotocol=one.subprotocol, **who, **ids)
-    expected.event("WS_DISCONNECT", role=one.role, close_code=one.close_code, initiator=one.initiator, **ids)
+    expected.event("WS_DISCONNECT", role=one.role, close_code=one.close_code or "", initiator=one.initiator, **ids)
     expected.span(f"connect {route}", outcome="accepted")
     expected.span(f"disconnect {route}", outcome="")
 
@@ -116,7 +118,7 @@ def _rejected(expected: Expected, one: Conversation) -> None:
     if rejection is None:
         return
     route = one.place.route if rejection.is_routed else UNROUTED
-    door = {"http_route": route, "transport": TRANSPORT}
+    door = {"http_route": route, "transport": one.transport}
     code = OTHER if rejection.close_code is None else str(rejection.close_code)
 
     expected.add("ws.connection.rejections", reason=rejection.reason, close_code=code, **door)
@@ -124,22 +126,55 @@ def _rejected(expected: Expected, one: Conversation) -> None:
     expected.event("WS_REJECT", reason_code=rejection.reason, close_code=rejection.close_code or "", route=route)
     expected.span(f"connect {route}", outcome="rejected")
     if rejection.by == "auth":
-        expected.add("ws.auth.failures", reason=rejection.reason, transport=TRANSPORT)
+        expected.add("ws.auth.failures", reason=rejection.reason, transport=one.transport)
         expected.event("WS_AUTH_FAIL", reason_code=rejection.reason)
 
 
 def _told(expected: Expected, one: Conversation) -> None:
     """What the application told through the verbs of otel-ws, accepted or not."""
     for reason in one.limits:
-        expected.add("ws.ratelimit.events", reason=reason, transport=TRANSPORT)
+        expected.add("ws.ratelimit.events", reason=reason, transport=one.transport)
         expected.event("WS_RATELIMIT_REJECT", reason_code=reason)
     for failure in one.failures:
         kind = {"error_type": failure.type, "error_category": failure.category, "error_severity": failure.severity}
         expected.add("ws.errors", http_route=one.place.route, **kind)
         expected.event("WS_ERROR", user_id=one.user_id, **kind)
-    for template, recipients in one.broadcasts:
-        group = {"messaging_destination_template": template}
+    for published in one.published:
+        _published(expected, published, one)
+    for task in one.tasks:
+        _handled(expected, task)
+
+
+def _published(expected: Expected, one: Published, sender: Conversation) -> None:
+    """One message that the channel layer took, and everybody who got it."""
+    group = {"messaging_destination_template": one.template}
+    received = one.sockets + one.streams + one.workers
+    operation = "group_send" if one.is_group else "send"
+    expected.add("messaging.client.sent.messages", messaging_operation_name=operation, error_type="", **group)
+    expected.add("messaging.client.consumed.messages", received, **group)
+    expected.observe("ws.layer.lag", [None] * received, **group)
+    expected.span(f"publish {one.template}")
+    for _ in range(one.sockets):
+        # Who hears it is where the one is who said it.
+        expected.observe("ws.message.wait", http_route=sender.place.route, transport=sender.transport)
+        expected.span(f"process {one.template}")
+    if not received:
+        expected.add("ws.layer.dropped", reason="NO_SUBSCRIBER")
+    if one.is_group:
+        recipients = one.recipients if one.is_told else received
         expected.add("ws.broadcasts", status="sent", **group)
         expected.observe("ws.broadcast.duration", **group)
         if recipients is not None:
             expected.observe("ws.broadcast.recipients", [recipients], **group)
+
+
+def _handled(expected: Expected, one: Task) -> None:
+    """One message that a worker handled."""
+    process = {"messaging_destination_template": one.channel, "ws_handler": one.handler, "error_type": one.error_type}
+    expected.observe("messaging.process.duration", **process)
+    expected.event("WS_TASK", handler=one.handler, status=one.status)
+    expected.span(f"process {one.channel}")
+    if one.error_type:
+        kind = {"error_type": one.error_type, "error_category": "system", "error_severity": "high"}
+        expected.add("ws.errors", http_route=OTHER, **kind)
+        expected.event("WS_ERROR", user_id="", **kind)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -32,6 +33,7 @@ KEYS = {
     "message_type": "ws.message.type",
     "status": "ws.outcome",
     "outcome": "ws.outcome",
+    "handler": "ws.handler",
     "size": "ws.message.size",
     "reason_code": "ws.reason",
     "error_type": "error.type",
@@ -39,7 +41,7 @@ KEYS = {
     "error_severity": "error.severity",
 }
 _GAUGES = {"ws.active_connections", "ws.active_users", "ws.users.dual", "ws.connection.health"}
-_UNITS = {"duration": "_seconds", "latency": "_seconds", "wait": "_seconds", "size": "_bytes"}
+_UNITS = {"duration": "_seconds", "latency": "_seconds", "wait": "_seconds", "lag": "_seconds", "size": "_bytes"}
 
 # A name, and fields or attributes under their names in JSON lines.
 Named = tuple[str, Mapping[str, object]]
@@ -64,6 +66,11 @@ def any_value(value: AnyValue) -> Any:
 def attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:
     """OTLP attributes as a mapping."""
     return {pair.key: any_value(pair.value) for pair in pairs}
+
+
+def service(resource: Any) -> str:
+    """The process that exported it: each has a service name of its own here."""
+    return str(attributes(resource.resource.attributes).get("service.name"))
 
 
 def chosen(names: Iterable[str], get: Callable[[str], object]) -> Labels:
@@ -106,11 +113,11 @@ def prometheus_name(metric: str, part: str) -> str:
     return name if metric in _GAUGES else f"{name}_total"
 
 
-def prometheus_points(text: str, scope: str, wanted: Iterable[tuple[str, str]]) -> Points:
-    """The same points, as far as they are wanted, from Prometheus text."""
+def prometheus_points(texts: Iterable[str], scope: str, wanted: Iterable[tuple[str, str]]) -> Points:
+    """The same points, as far as they are wanted, from the Prometheus texts of the processes."""
     names = {prometheus_name(metric, part): (metric, part) for metric, part in wanted}
     points: Points = {}
-    for family in text_string_to_metric_families(text):
+    for family in chain.from_iterable(map(text_string_to_metric_families, texts)):
         for sample in family.samples:
             key = names.get(sample.name)
             if key is not None and sample.labels.get("otel_scope_name") == scope:
@@ -162,11 +169,17 @@ def counted(found: Iterable[Named], fields_of: Mapping[str, Iterable[str]]) -> C
 # --- spans ---------------------------------------------------------------------------------------------------
 def spans(received: Received, scope: str | None = None) -> Iterator[tuple[str, Span]]:
     """Every span with the name of its instrumentation scope, or only those of one scope."""
+    for _, name, span in spans_of_processes(received):
+        if scope in (None, name):
+            yield name, span
+
+
+def spans_of_processes(received: Received) -> Iterator[tuple[str, str, Span]]:
+    """Every span with its process and its instrumentation scope."""
     for request in received.traces:
         for resource in request.resource_spans:
             for scoped in resource.scope_spans:
-                if scope in (None, scoped.scope.name):
-                    yield from ((scoped.scope.name, span) for span in scoped.spans)
+                yield from ((service(resource), scoped.scope.name, span) for span in scoped.spans)
 
 
 def otlp_spans(received: Received, scope: str) -> list[Named]:

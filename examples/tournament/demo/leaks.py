@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -89,12 +89,12 @@ class Searcher:
                 for where, leaf in _leaves(scoped, signal):
                     self.look(search, where, leaf)
 
-    def prometheus(self, text: str) -> Search:
+    def prometheus(self, texts: list[str]) -> Search:
         """Every line as it is, and every label's name and value."""
         search = Search("Prometheus text")
-        for line in text.splitlines():
+        for line in "\n".join(texts).splitlines():
             self.look(search, "line", line)
-        for family in text_string_to_metric_families(text):
+        for family in chain.from_iterable(map(text_string_to_metric_families, texts)):
             for sample in family.samples:
                 for name, value in sample.labels.items():
                     self.look(search, f"{sample.name} label", name)

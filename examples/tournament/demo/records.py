@@ -25,7 +25,7 @@ class Place:
 
 LOBBY = Place("/ws/global/")
 NOWHERE = Place("/ws/nowhere/")
-UNROUTED = "_OTHER"
+UNROUTED = OTHER = "_OTHER"
 
 
 def cup(tournament_id: int) -> Place:
@@ -36,6 +36,11 @@ def cup(tournament_id: int) -> Place:
 def ticker(tournament_id: int) -> Place:
     """The live scores of a tournament."""
     return Place("/ws/match/{tournament_id}/live/", "tournament", tournament_id)
+
+
+def board(tournament_id: int) -> Place:
+    """The scoreboard of a tournament, a stream."""
+    return Place("/scoreboard/{tournament_id}/", "tournament", tournament_id)
 
 
 def match(tournament_id: int, match_id: int) -> Place:
@@ -72,6 +77,31 @@ class Rejection:
     by: str = ""
 
 
+@dataclass(frozen=True)
+class Published:
+    """A message that the application gave to the channel layer, for a group or one channel, and who got it."""
+
+    template: str
+    # How many WebSockets, streams and workers.
+    sockets: int = 0
+    streams: int = 0
+    workers: int = 0
+    is_group: bool = True
+    # What the application said itself: that it is a broadcast, and of how many recipients.
+    is_told: bool = False
+    recipients: int | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A message that a worker handled, and what became of it."""
+
+    channel: str
+    handler: str
+    status: str = "success"
+    error_type: str = ""
+
+
 @dataclass
 class Conversation:
     """One attempt to connect, and all that followed."""
@@ -79,6 +109,7 @@ class Conversation:
     role: str
     user_id: int
     place: Place
+    transport: str = "websocket"
     subprotocol: str = ""
     accepted: bool = False
     rejection: Rejection | None = None
@@ -87,7 +118,9 @@ class Conversation:
     pings: int = 0
     limits: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
-    broadcasts: list[tuple[str, int | None]] = field(default_factory=list)
+    # What the server gave to the channel layer because of what was said here, and what a worker did then.
+    published: list[Published] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)
     close_code: int = 0
     initiator: str = ""
 

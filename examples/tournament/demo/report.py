@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +80,7 @@ def show(summary: Summary) -> None:
     print("\n".join(metric_table(summary.checks)))
     print(f"\nThe last events (JSON lines, up to {EVENTS_OF_A_KIND} of a kind)\n")
     print("\n".join(summary.events))
-    print("\nOne conversation, as its spans tell it\n")
+    print("\nOne conversation, as the spans of all processes tell it\n")
     print("\n".join(summary.trace))
     print("\nSearched for names, e-mails, addresses, tokens, display names and exception texts\n")
     for search in summary.searches:
@@ -141,37 +141,55 @@ def metric_table(checks: Iterable[Check]) -> list[str]:
 
 
 # --- a trace --------------------------------------------------------------------------------------------------
-def trace_tree(received: Received) -> list[str]:
-    """A connect span, the messages and the disconnect that link to it, and what happened below them."""
-    every = list(exported.spans(received))
-    ours = [span for scope, span in every if scope == OURS]
-    below: defaultdict[bytes, list[tuple[str, Span]]] = defaultdict(list)
-    for scope, span in every:
-        below[span.parent_span_id].append((scope, span))
-    linked: defaultdict[bytes, list[Span]] = defaultdict(list)
-    for span in ours:
-        for link in span.links:
-            linked[link.span_id].append(span)
-    connects = [span for span in ours if span.name.startswith("connect ") and span.span_id in linked]
-    if not connects:
-        return ["(no connect span was exported)"]
-    connect = max(connects, key=lambda span: sum(2 + len(below[one.span_id]) * 100 for one in linked[span.span_id]))
-    lines = [_line(connect, "", connect)]
-    followers = sorted(linked[connect.span_id], key=lambda span: span.start_time_unix_nano)
-    for place, span in enumerate(followers):
-        last = place == len(followers) - 1
-        lines.append(("└" if last else "├") + _line(span, "╌ link ╌ ", connect))
-        for scope, child in below[span.span_id]:
-            lines.append((" " if last else "│") + f"          └─ {_line(child, '', connect)}  (scope {scope})")
-    return lines
+class Story:
+    """Spans of all processes, and what hangs below each: its children, and the traces that link to it."""
 
+    def __init__(self, received: Received) -> None:
+        self._at: dict[bytes, tuple[str, str, Span]] = {}
+        self._below: defaultdict[bytes, list[bytes]] = defaultdict(list)
+        for process, scope, span in exported.spans_of_processes(received):
+            self._at[span.span_id] = (process, scope, span)
+            for above in (span.parent_span_id, *(link.span_id for link in span.links)):
+                if above:
+                    self._below[above].append(span.span_id)
+        for below in self._below.values():
+            below.sort(key=lambda one: self._at[one][2].start_time_unix_nano)
 
-def _line(span: Span, lead: str, connect: Span) -> str:
-    said = exported.attributes(span.attributes)
-    shown = ["ws.outcome", "ws.close.code", "ws.close.initiator", "error.type", "ws.message.size"]
-    if span is connect:
-        shown += ["user.id", "tournament.id", "match.id", "ws.role"]
-    milliseconds = (span.end_time_unix_nano - span.start_time_unix_nano) / 1e6
-    after = (span.start_time_unix_nano - connect.start_time_unix_nano) / 1e6
-    words = " ".join(f"{key}={exported.plain(said[key])}" for key in shown if key in said)
-    return f"{lead}{span.name}  +{after:.0f} ms, took {milliseconds:.1f} ms  trace {span.trace_id.hex()[:8]}…  {words}"
+    def told(self) -> list[str]:
+        """The conversation that went through most processes, as far as it went, with as little beside as there is."""
+        connects = [one for one, (_, scope, span) in self._at.items() if scope == OURS and span.name[:8] == "connect "]
+        if not connects:
+            return ["(no connect span was exported)"]
+        chosen = max(connects, key=self._worth)
+        return list(self._lines(chosen, chosen, "", ""))
+
+    def _whole(self, top: bytes) -> list[bytes]:
+        return [top, *(one for below in self._below[top] for one in self._whole(below))]
+
+    def _worth(self, one: bytes) -> tuple[int, int]:
+        """Processes and names tell something, what repeats them does not."""
+        spans = [self._at[below] for below in self._whole(one)]
+        names = {span.name for _, _, span in spans}
+        return len({process for process, _, _ in spans}), 3 * len(names) - len(spans)
+
+    def _lines(self, one: bytes, top: bytes, lead: str, indent: str) -> Iterator[str]:
+        yield lead + self._line(one, top)
+        for place, below in enumerate(self._below[one]):
+            is_last = place == len(self._below[one]) - 1
+            is_child = self._at[below][2].parent_span_id == one
+            branch = ("└" if is_last else "├") + ("─ " if is_child else "╌ link ╌ ")
+            yield from self._lines(below, top, indent + branch, indent + ("   " if is_last else "│  "))
+
+    def _line(self, one: bytes, top: bytes) -> str:
+        (process, scope, span), first = self._at[one], self._at[top][2]
+        said = exported.attributes(span.attributes)
+        shown = ["ws.outcome", "ws.close.code", "ws.close.initiator", "error.type", "ws.message.size"]
+        if one == top:
+            shown += ["user.id", "tournament.id", "match.id", "ws.role"]
+        milliseconds = (span.end_time_unix_nano - span.start_time_unix_nano) / 1e6
+        after = (span.start_time_unix_nano - first.start_time_unix_nano) / 1e6
+        words = [f"{key}={exported.plain(said[key])}" for key in shown if key in said]
+        words += [] if scope == OURS else [f"(scope {scope})"]
+        words += [] if process == self._at[top][0] else [f"[process {process}]"]
+        took = f"+{after:.0f} ms, took {milliseconds:.1f} ms  trace {span.trace_id.hex()[:8]}…"
+        return f"{span.name}  {took}  {' '.join(words)}".rstrip()

@@ -1,38 +1,27 @@
-"""The example under a real server, in a process of its own, with a database of its own."""
+"""The example as its processes, with a database of its own: a server, and over Redis, if that is here, a worker."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
 
-HERE = Path(__file__).resolve().parent.parent
+from demo.process import HERE, Process, ServerError, answers, free_ports
+
 MODULES = {"configure": "asgi", "auto": "asgi_plain", "sdk": "asgi_own_sdk", "together": "asgi"}
 SERVERS = ("uvicorn", "daphne")
-START_SECONDS = 30.0
-STOP_SECONDS = 15.0
+CHANNELS = ("payments", "receipts")
 
 
-class ServerError(Exception):
-    """The server did not start, or ended by itself."""
-
-
-def free_ports(number: int) -> list[int]:
-    """Loopback ports that nobody uses now."""
-    with contextlib.ExitStack() as open_sockets:
-        sockets = [open_sockets.enter_context(socket.socket()) for _ in range(number)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+def has_redis() -> bool:
+    """Whether there is a Redis server to start, and the channel layer for it."""
+    return shutil.which("redis-server") is not None and find_spec("channels_redis") is not None
 
 
 @dataclass
@@ -49,10 +38,39 @@ class Server:
     redact: Callable[[str], str]
 
     def __post_init__(self) -> None:
-        self.port, self.prometheus_port = free_ports(2)
-        self.json_log = self.folder / "events.jsonl"
-        self.log = self.folder / "server.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self.port, web_scrape, worker_scrape, redis = free_ports(4)
+        self._url = f"redis://127.0.0.1:{redis}/0" if has_redis() else ""
+        self._web = self._instrumented("server", self._serve(), web_scrape, lambda: answers(self.port))
+        self._processes = [self._web]
+        if self._url:
+            work = [sys.executable, "manage.py", "runworker", *CHANNELS]
+            # A worker listens to nobody but Redis; what it exports is asked for before anything is.
+            worker = self._instrumented("worker", work, worker_scrape, lambda: answers(worker_scrape))
+            store = [
+                "redis-server",
+                "--port",
+                str(redis),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--dir",
+                str(self.folder),
+            ]
+            self._processes[:0] = [
+                Process("redis", store, dict(os.environ), self.folder, self.redact, lambda: answers(redis))
+            ]
+            self._processes.append(worker)
+
+    @property
+    def prometheus_port(self) -> int:
+        """Where the server's metrics are."""
+        return self._web.prometheus_port
+
+    @property
+    def has_worker(self) -> bool:
+        """Whether payments are taken, in a process of their own."""
+        return bool(self._url)
 
     @property
     def page(self) -> str:
@@ -77,7 +95,8 @@ class Server:
         seeds.unlink()
 
     def _environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "DJANGO_"))}
+        others = ("OTEL_", "DJANGO_", "WS_", "REDIS_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
         path = os.pathsep.join(filter(None, [str(HERE), kept.get("PYTHONPATH", "")]))
         return kept | {
             "PYTHONPATH": path,
@@ -85,11 +104,21 @@ class Server:
             "DJANGO_SETTINGS_MODULE": "tournament.settings",
             "TOURNAMENT_DB": str(self.folder / "tournament.sqlite3"),
             "TOURNAMENT_SECRET_KEY": self.key,
+            "TOURNAMENT_ASGI": f"tournament.{MODULES[self.way]}.application",
+            "REDIS_URL": self._url,
         }
 
-    def _telemetry(self) -> dict[str, str]:
-        return {
-            "OTEL_SERVICE_NAME": "tournament",
+    def _serve(self) -> list[str]:
+        target = f"tournament.{MODULES[self.way]}:application"
+        if self.kind == "uvicorn":
+            several = ["--workers", str(self.workers)] if self.workers > 1 else []
+            return [sys.executable, "-m", "uvicorn", "--host", "127.0.0.1", "--port", str(self.port), *several, target]
+        return [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), target]
+
+    def _instrumented(self, name: str, command: list[str], port: int, is_ready: Callable[[], bool]) -> Process:
+        json_log = self.folder / f"{name}.jsonl"
+        telemetry = {
+            "OTEL_SERVICE_NAME": "tournament" if name == "server" else f"tournament-{name}",
             "OTEL_TRACES_EXPORTER": "otlp",
             # The stock exporter takes the port for one worker.
             "OTEL_METRICS_EXPORTER": "otlp,prometheus" if self.workers == 1 else "otlp,ws_prometheus",
@@ -98,47 +127,33 @@ class Server:
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.otlp,
             "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "cumulative",
             "OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1",
-            "OTEL_EXPORTER_PROMETHEUS_PORT": str(self.prometheus_port),
+            "OTEL_EXPORTER_PROMETHEUS_PORT": str(port),
             "OTEL_METRIC_EXPORT_INTERVAL": "1000",
             "OTEL_BSP_SCHEDULE_DELAY": "300",
             "OTEL_BLRP_SCHEDULE_DELAY": "300",
             # It would export the root logger's lines: another telemetry than the one that is counted here.
             "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "logging",
-            "OTEL_WS_JSON_LOG": str(self.json_log),
+            "OTEL_WS_JSON_LOG": str(json_log),
             "OTEL_WS_MESSAGE_EVENTS": "all",
             # Who sits at this machine may look at the page; and another server's workers are not this one's.
             "OTEL_WS_TRUST_LOOPBACK": "true",
             "OTEL_WS_GROUP": f"demo-{os.getpid()}",
         }
-
-    def _command(self) -> list[str]:
-        target = f"tournament.{MODULES[self.way]}:application"
-        address = ["--port", str(self.port)]
-        if self.kind == "uvicorn":
-            several = ["--workers", str(self.workers)] if self.workers > 1 else []
-            command = [sys.executable, "-m", "uvicorn", "--host", "127.0.0.1", *address, *several, target]
-        else:
-            command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", *address, target]
         if self.way in ("auto", "together"):
             found = shutil.which("opentelemetry-instrument", path=str(Path(sys.executable).parent))
             if found is None:
                 raise ServerError("opentelemetry-instrument is not installed here: pip install 'otel-ws[demo]'")
-            command.insert(0, found)
-        return command
+            command = [found, *command]
+        environment = self._environment() | telemetry
+        return Process(name, command, environment, self.folder, self.redact, is_ready, port, json_log)
 
     # --- while -------------------------------------------------------------------------------------------
     def __enter__(self) -> Self:
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                self._command(),
-                env=self._environment() | self._telemetry(),
-                cwd=HERE,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
         try:
-            self._await_answer()
+            for process in self._processes:
+                process.start()
+            for process in self._processes:
+                process.wait()
         except BaseException:
             self.stop()
             raise
@@ -147,48 +162,28 @@ class Server:
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
 
-    def _await_answer(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
-            self.check()
-            if time.monotonic() > deadline:
-                raise ServerError(f"no answer within {START_SECONDS:.0f} s\n{self.tail()}")
-            time.sleep(0.1)
-
-    def _answers(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-            return True
-        return False
-
     def check(self) -> None:
-        """Raise if the server is not running any more."""
-        if self._process is not None and self._process.poll() is not None:
-            raise ServerError(f"the server ended with status {self._process.returncode}\n{self.tail()}")
+        """Raise if one of the processes is not running any more."""
+        for process in self._processes:
+            process.check()
 
-    def scrape(self) -> str:
-        """The Prometheus text of now."""
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"http://127.0.0.1:{self.prometheus_port}/metrics", timeout=10) as response:
-            return str(response.read().decode())
+    def scrape(self) -> list[str]:
+        """The Prometheus texts of now, one of each process."""
+        return [process.scrape() for process in self._processes if process.prometheus_port]
 
     def lines(self) -> list[str]:
-        """The JSON lines that were written so far, whole ones only."""
-        text = self.json_log.read_text() if self.json_log.exists() else ""
-        return text[: text.rfind("\n") + 1].splitlines()
+        """The JSON lines that were written so far."""
+        return [line for process in self._processes for line in process.lines()]
+
+    def said(self) -> list[str]:
+        """The processes' logs so far, with everything that is in them."""
+        return [line for process in self._processes for line in process.said()]
 
     def stop(self) -> None:
-        """Ask the server to end, as a supervisor does, and see that it has."""
-        process, self._process = self._process, None
-        if process is None or process.poll() is not None:
-            return
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        """End all, those that need another one first."""
+        for process in reversed(self._processes):
+            process.stop()
 
-    def tail(self, lines: int = 30) -> str:
-        """The end of the server's log, without secrets."""
-        text = self.log.read_text(errors="replace") if self.log.exists() else ""
-        return self.redact("\n".join(["--- the server's log ends with:", *text.splitlines()[-lines:]]))
+    def tail(self) -> str:
+        """The ends of the processes' logs, without secrets."""
+        return "\n".join(process.tail() for process in self._processes if process.prometheus_port)

@@ -16,7 +16,14 @@ class TournamentConfig(AppConfig):
 
         otel_ws.declare(
             close_codes=[4401, 4403, 4409, 4410, 4413, 4429],
-            templates=["tournament_{tournament_id}", "match_{tournament_id}_{match_id}", "global"],
+            template=[
+                "tournament_{tournament_id}",
+                "match_{tournament_id}_{match_id}",
+                "scoreboard_{tournament_id}",
+                "global",
+                "payments",
+                "receipts",
+            ],
             subprotocols=["tournament.v1", "tournament.v2"],
         )
         # What business.py and audit.py tell with OpenTelemetry's own means.

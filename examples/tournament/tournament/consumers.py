@@ -116,10 +116,20 @@ class TournamentConsumer(RoomConsumer):
     template = "tournament_{tournament_id}"
 
     async def on_player_action(self, content: dict[str, Any]) -> None:
-        """Register, paying the fee."""
+        """Register, paying the fee, or buy coins, which a worker sells."""
+        if content.get("action") == "buy":
+            order = {"user_id": self.user_id, "payer": self.channel_name, **self.ids}
+            order |= {"coins": content["coins"], "method": content["method"]}
+            await self.channel_layer.send("payments", {"type": "payment.take", **order})
+            await self.send_json({"type": "ordered"})
+            return
         register = database_sync_to_async(business.register)
         paid = await register(self.user_id, self.ids["tournament_id"], content["method"])
         await self.send_json({"type": "registered" if paid else "declined"})
+
+    async def receipt_issued(self, event: dict[str, Any]) -> None:
+        """The worker has sold the coins."""
+        await self.send_json({"type": "receipt", "coins": event["coins"]})
 
     async def on_organizer_action(self, content: dict[str, Any]) -> None:
         """Open a match and tell the tournament."""
@@ -208,6 +218,11 @@ class MatchConsumer(RoomConsumer):
             await self.send_json({"type": "error", "code": "NO_SUCH_MATCH"})
             return
         await self.tell_room("finished", rooms.seats_taken(self.room), winner=content["winner_id"])
+        # A broadcast that nobody announces to otel-ws: the channel layer's own methods tell it.
+        score = {"match_id": self.ids["match_id"], "winner": content["winner_id"]}
+        await self.channel_layer.group_send(
+            f"scoreboard_{self.ids['tournament_id']}", {"type": "score.changed", "score": score}
+        )
 
     async def member_kicked(self, event: dict[str, Any]) -> None:
         """An organizer sent this member out."""

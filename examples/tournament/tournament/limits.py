@@ -62,7 +62,7 @@ class Rooms:
 
 
 class ConnectionLimitMiddleware:
-    """Closes a user's connection before it is accepted when he has enough of them."""
+    """Closes a connection before it is accepted when its user, or the server, has enough of them."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
@@ -71,7 +71,8 @@ class ConnectionLimitMiddleware:
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Let one WebSocket in, or not."""
         user_id = scope["user"].pk
-        if self.open[user_id] >= settings.CONNECTIONS_PER_USER:
+        is_full = settings.MAX_CONNECTIONS is not None and self.open.total() >= settings.MAX_CONNECTIONS
+        if is_full or self.open[user_id] >= settings.CONNECTIONS_PER_USER:
             otel_ws.record_ratelimit_reject("CONN_LIMIT")
             await send({"type": "websocket.close", "code": TOO_MANY})
             return

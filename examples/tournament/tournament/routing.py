@@ -1,8 +1,8 @@
-"""Which consumer answers which WebSocket path, and what stands in front of them all."""
+"""Which consumer answers which WebSocket path or worker's channel, and what stands in front of them all."""
 
 from typing import Any
 
-from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.routing import ChannelNameRouter, ProtocolTypeRouter, URLRouter
 from django.core.asgi import get_asgi_application
 from django.urls import path
 
@@ -14,6 +14,7 @@ from tournament.auth import JWTAuthMiddleware  # noqa: E402
 from tournament.consumers import MatchConsumer, TickerConsumer, TournamentConsumer  # noqa: E402
 from tournament.limits import ConnectionLimitMiddleware  # noqa: E402
 from tournament.lobby import GlobalConsumer  # noqa: E402
+from tournament.payments import PaymentConsumer, ReceiptConsumer  # noqa: E402
 
 match_router = URLRouter([path("<int:match_id>/", MatchConsumer.as_asgi())])
 
@@ -36,4 +37,11 @@ async def websocket(scope: dict[str, Any], receive: Any, send: Any) -> None:
     await application(scope, receive, send)
 
 
-application = ProtocolTypeRouter({"http": django_application, "websocket": websocket})
+application = ProtocolTypeRouter(
+    {
+        "http": django_application,
+        "websocket": websocket,
+        # manage.py runworker payments receipts
+        "channel": ChannelNameRouter({"payments": PaymentConsumer.as_asgi(), "receipts": ReceiptConsumer.as_asgi()}),
+    }
+)

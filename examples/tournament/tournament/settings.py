@@ -1,8 +1,10 @@
-"""Django's settings: SQLite, an in-memory channel layer, and the limits of the game."""
+"""Django's settings: SQLite, the channel layer that the environment asks for, and the limits of the game."""
 
 import os
 import secrets
 from pathlib import Path
+
+from otel_ws.layers import channel_layers, max_connections
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -14,11 +16,15 @@ ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
 INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
+    # For `manage.py runworker`.
+    "channels",
     "otel_ws.django",
     "tournament.apps.TournamentConfig",
 ]
 MIDDLEWARE: list[str] = []
 ROOT_URLCONF = "tournament.urls"
+# What `runworker` loads: with it, a worker is instrumented as the server is.
+ASGI_APPLICATION = os.environ.get("TOURNAMENT_ASGI", "tournament.asgi.application")
 
 DATABASES = {
     "default": {
@@ -27,7 +33,8 @@ DATABASES = {
         "OPTIONS": {"timeout": 20, "transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL;"},
     }
 }
-CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+# REDIS_URL, WS_CHANNEL_CAPACITY and WS_MESSAGE_EXPIRY; in memory without the first.
+CHANNEL_LAYERS = channel_layers()
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 
@@ -42,6 +49,8 @@ LOGGING = {
 # The live page shows the last events and traces too.
 OTEL_WS = {"recent": True}
 
+# OTEL_WS_MAX_CONNECTIONS: refused above it here, and seen above 90 % of it by `otel_ws.health()`.
+MAX_CONNECTIONS = max_connections()
 MESSAGES_PER_SECOND = 10
 CONNECTIONS_PER_USER = 3
 ROOM_SIZE = 6
