@@ -33,7 +33,18 @@ pytestmark = [
 APPS = Path(__file__).parent / "apps"
 PORT = "OTEL_EXPORTER_PROMETHEUS_PORT"
 SUPERVISORS = {
-    "uvicorn": ["uvicorn", "--workers", "2", "--port", "{port}", "--timeout-graceful-shutdown", "2"],
+    # Its supervisor kills workers that a busy machine does not let answer within 5 s.
+    "uvicorn": [
+        "uvicorn",
+        "--workers",
+        "2",
+        "--port",
+        "{port}",
+        "--timeout-graceful-shutdown",
+        "2",
+        "--timeout-worker-healthcheck",
+        "60",
+    ],
     "gunicorn": ["gunicorn", "-w", "2", "-k", "uvicorn_worker.UvicornWorker", "-b", "127.0.0.1:{port}"],
 }
 SUPERVISORS["gunicorn, preloaded"] = [*SUPERVISORS["gunicorn"], "--preload"]
@@ -156,7 +167,7 @@ def family(supervisor: str, tmp_path: Path, wait_until: Any) -> Iterator[Callabl
 
     def start(application: str = "core:application", *, zero_code: bool = True, **environment: str) -> Family:
         started.append(Family(supervisor, tmp_path, zero_code, application, environment))
-        assert wait_until(started[-1].is_ready, 30), started[-1].output()
+        assert wait_until(started[-1].is_ready, 90), started[-1].output()
         return started[-1]
 
     yield start
