@@ -172,8 +172,8 @@ class SharedCells:
         faults.warn_once(
             "processes.room",
             "otel-ws cannot write all of its counts to the runtime directory "
-            f"({errno.errorcode.get(exc.errno or 0, type(exc).__name__)}): other workers' answers lack some of this "
-            "one's. Make room there, or set OTEL_WS_RUNTIME_DIR to another folder.",
+            f"({errno.errorcode.get(exc.errno or 0, type(exc).__name__)}): the answers for all workers lack some "
+            "of this one's. Make room there, or set OTEL_WS_RUNTIME_DIR to another folder.",
         )
         faults.fault(PLACE, exc)
 
