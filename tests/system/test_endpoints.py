@@ -138,3 +138,43 @@ async def test_many_who_ask_do_not_slow_the_application(project: Any, ask: Asked
     assert max(busy) < max(1.0, 20 * max(calm)), figures
     rows = {key[-1]: value for key, value in project.metric("ws_messages_total").items()}
     assert 200 == rows["success"]
+
+
+async def test_whichever_worker_answers_tells_of_all(
+    launch: Any, tmp_path: Path, wait_until: Callable[..., Any]
+) -> None:
+    """Three workers, thirty connections: each answer has all of them, the verdict is one, and one worker tells it."""
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    project = launch(
+        "uvicorn-websockets", "project:application", TOKEN_FILE=str(token), OTEL_WS_RUNTIME_DIR=str(tmp_path),
+        WEB_CONCURRENCY="3",
+    )  # fmt: skip
+    ask = Asked(project.port)
+    try:
+        assert await asyncio.to_thread(wait_until, lambda: len(ask.json("/health/detailed")["processes"]) == 3)
+        async with asyncio.timeout(60):
+            clients = [await connect(project.address("/ws/match/7/")) for _ in range(30)]
+            held = await asyncio.to_thread(
+                wait_until, lambda: {ask.json("/ws-metrics/")["connections_active"] for _ in range(20)} == {30}
+            )
+            assert held
+            detailed = ask.json("/health/detailed")
+            assert (True, 30) == (
+                detailed["is_shared"],
+                sum(one["active_connections"] for one in detailed["processes"]),
+            )
+            for _ in range(9):
+                with pytest.raises(InvalidStatus):
+                    await connect(project.address("/ws/refused/"))
+            assert await asyncio.to_thread(
+                wait_until, lambda: {ask.json("/health")["status"] for _ in range(12)} == {"unhealthy"}
+            )
+            told = await asyncio.to_thread(wait_until, lambda: project.lines("WS_HEALTH"))
+            await asyncio.sleep(6)
+            for client in clients:
+                await client.close()
+        assert [("unhealthy", "failed_connections")] == [(one["status"], one["rule"]) for one in told]
+        assert 1 == len(project.lines("WS_HEALTH"))
+    finally:
+        project.stop()
