@@ -817,7 +817,7 @@ def test_every_declared_metric_has_points_with_declared_labels() -> None:
         }
 
     # Those that a door knows have points where the door is open.
-    doors = {semconv.LAYER_GROUPS, semconv.LAYER_MEMBERSHIPS, semconv.LAYER_ORPHANS}
+    doors = {semconv.LAYER_GROUPS, semconv.LAYER_MEMBERSHIPS, semconv.LAYER_ORPHANS, semconv.READINESS}
     assert [] == [metric.name for metric in semconv.METRICS if metric not in labels.keys() | doors]
     assert {semconv.ACTIVE_BY_ID.name: {"match_id"}} == {
         metric.name: extra for metric, names in labels.items() if (extra := names - set(metric.label_names))
