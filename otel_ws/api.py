@@ -380,7 +380,7 @@ def get_metrics_snapshot() -> dict[str, dict[tuple[str, ...], Any]]:
 
 
 def health() -> Health | None:
-    """The verdict on this process over the last minute, and the rules that led to it; ``None`` with telemetry off."""
+    """The verdict over the last minute on all workers of this host, and the rules behind it; ``None``: it is off."""
     active = recorders.active()
     return active.watch.health() if active is not None else None
 

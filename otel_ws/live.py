@@ -27,6 +27,7 @@ from otel_ws.semconv import (
     OTHER,
     PROCESS_CPU,
     PROCESS_MEMORY,
+    TRANSPORT,
     Metric,
 )
 from otel_ws.types import Clock, Labels
@@ -103,10 +104,13 @@ class Live:
             if not self._users:
                 self._salt = salt
 
-    def users(self) -> list[tuple[bytes, tuple[str, ...]]]:
-        """The connected users' hashes, each with its transports."""
+    def users(self) -> dict[str, bytes]:
+        """By transport, the hashes of the users who are connected by it, 8 bytes each, one after another."""
         with self._lock:
-            return [(key, tuple(transports)) for key, transports in self._users.items()]
+            return {
+                transport: b"".join([key[:8] for key, transports in self._users.items() if transport in transports])
+                for transport in TRANSPORT.choices
+            }
 
     def after_fork(self) -> None:
         """In a forked child: the connections are the parent's, and a thread that is gone may have held the lock."""

@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 import otel_ws
 from otel_ws import WebSocketMiddleware, faults, semconv, testing
 from otel_ws.connection import Connection
+from otel_ws.endpoints import readiness
 from otel_ws.testing import EventSeen, Telemetry
 
 CONNECT = {"type": "websocket.connect"}
@@ -273,6 +274,8 @@ async def _everything(telemetry: Telemetry, seen: Conversation) -> None:
     await meet()
     await work("payment.settle")
     await work("payment.lose")
+    readiness.forget()
+    await asyncio.to_thread(readiness.answer)
     recorder.loop_lagged(0.2)
     recorder.summarise()
     recorder._judged_at = -1e9

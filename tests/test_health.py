@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -346,6 +348,95 @@ def test_an_incident_is_told_when_it_comes_and_when_it_has_passed(
     told = driven(incident)
 
     assert [expected, (HEALTHY, None)] == told[:2]
+
+
+# --- what is true now: over the threshold, and back when it is no longer true -----------------------------------------
+def opened(active: recorder.Recorder, count: int) -> list[Connection]:
+    """So many open connections."""
+    found = [Connection(active, {"type": "websocket"}) for _ in range(count)]
+    for one in found:
+        one.sent({"type": "websocket.accept"}, one.sending())
+    return found
+
+
+def test_connections_that_are_unwell_are_told_until_they_are_well() -> None:
+    """Of ten connections one, then three have a handler that raises; then none has."""
+    with testing.capture() as telemetry:
+        active = telemetry.recorder
+        ten = opened(active, 10)
+        statuses = []
+        for unwell in (1, 3, 0):
+            for place, one in enumerate(ten):
+                one.handler_failed = place < unwell
+            verdict = active.watch.health()
+            statuses.append((verdict.status, rules(verdict)))
+
+    health = ["connection_health"]
+    assert [(DEGRADED, health), (UNHEALTHY, health), (HEALTHY, [])] == statuses
+
+
+def test_connections_near_their_limit_are_told_until_some_leave() -> None:
+    """Of ten that there is room for, ten are open, and then nine."""
+    with testing.capture(max_connections=10) as telemetry:
+        active = telemetry.recorder
+        ten = opened(active, 10)
+        full = rules(active.watch.health())
+        ten[0].returned()
+
+        assert (["connection_limit"], []) == (full, rules(active.watch.health()))
+
+
+def test_memory_is_told_until_it_is_given_back() -> None:
+    """This process's own memory, of what the machine has, against a threshold a little above what it uses."""
+    with testing.capture() as telemetry:
+        watch = telemetry.recorder.watch
+        used = watch.reading()["memory"]
+        if not used:
+            pytest.skip("this platform does not tell")
+        threshold = (used + 32e6) / watch.limits.memory
+        watch.thresholds = Thresholds(memory_degraded=threshold)
+        before = rules(watch.health())
+        filled = bytearray(b"x") * 96_000_000
+        during = rules(watch.health())
+        del filled
+
+        assert ([], ["memory"], []) == (before, during, rules(watch.health()))
+
+
+def test_a_busy_process_is_told_until_it_rests() -> None:
+    """CPU that is really used, over more than half a window that passes at once; and then one of rest."""
+    now = [1e9]
+    limits = {"cpu_degraded": 0.25, "cpu_unhealthy": 99}
+    with testing.capture(injected={"now_ns": lambda: int(now[0] * 1e9)}, thresholds=limits) as telemetry:
+        watch = telemetry.recorder.watch
+        told = []
+        for is_busy in (False, True, False):
+            for _ in range(20):
+                now[0] += 5
+                until = time.perf_counter() + 0.02
+                while is_busy and time.perf_counter() < until:
+                    pass
+                time.sleep(0.0 if is_busy else 0.05)
+                watch.judged()
+            told.append(rules(watch.health()))
+
+    assert [[], ["cpu"], []] == told
+
+
+def test_messages_that_wait_in_the_layer_are_told_until_they_are_taken() -> None:
+    """A queue that grows past each step, and is emptied."""
+    depth = getattr(semconv, "LAYER_DEPTH", None)
+    if depth is None:
+        pytest.skip("the depth of queues is not looked at")
+    with testing.capture() as telemetry:
+        active = telemetry.recorder
+        statuses = []
+        for waiting in (1000.0, 1001.0, 5001.0, 0.0):
+            labels = tuple(one.choices[0] if one.choices else "" for one in depth.labels)
+            active.sources[depth] = partial(list, [(labels, waiting)])
+            statuses.append(active.watch.health().status)
+
+    assert [HEALTHY, DEGRADED, UNHEALTHY, HEALTHY] == statuses
 
 
 def test_only_one_of_a_group_tells() -> None:

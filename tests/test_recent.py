@@ -190,10 +190,30 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_what_does_not_fit_is_left_out(kept: Recent) -> None:
     """An entry that is larger than a slot is not shown, and harms no other."""
-    kept.span(lambda: span(1, name="x" * SLOT_BYTES), is_notable=False)
-    kept.span(lambda: span(2), is_notable=False)
+    for number in range(SLOTS):
+        kept.write(event(number))
+        kept.publish()
+    wide = EventRecord(semconv.WS_MESSAGE, 10**18, Cleared({semconv.HANDLER: "x" * SLOT_BYTES}))
+    kept.write(wide)
 
-    assert [f"{2:016x}"] == [entry["span_id"] for entry in kept.spans()]
+    assert list(range(SLOTS)) == sizes(kept)
+
+
+def test_a_slot_that_is_being_written_is_passed_over(tmp_path: Path) -> None:
+    """Of a worker that was killed while it wrote, the other slots are shown."""
+    writer, reader = Recent(render), Recent(render)
+    for one in (writer, reader):
+        one.share(tmp_path)
+    for number in range(3):
+        writer.write(event(number))
+    writer.publish()
+    (path,) = tmp_path.iterdir()
+    with path.open("r+b") as file:
+        # Within the text of the second event.
+        file.seek(2 * SLOT_BYTES + 40)
+        file.write(b"#")
+
+    assert [0, 2] == sizes(reader)
 
 
 def test_a_failure_to_render_harms_nobody(kept: Recent) -> None:

@@ -85,6 +85,7 @@ METRICS = {
         },
     ),
     "ws.workers": ("{component}", {"component"}),
+    "ws.readiness": ("{check}", {"component", "status"}),
     "ws.broadcast.recipients": ("{channel}", {"messaging_destination_template"}),
     "messaging.client.sent.messages": (
         "{message}",

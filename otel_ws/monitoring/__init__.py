@@ -79,6 +79,9 @@ def look() -> Seen | None:
             since = overview.at - WINDOW_SECONDS - SPARE_SECONDS
             kept = processes.history(overview.at - since) or active.watch.readings()
             before = [one for one in kept if since <= one.at < overview.at]
+            if overview.started > since:
+                # It began a moment ago, with nothing: its first row may be later than what happened first.
+                before.insert(0, Reading(overview.started))
             watch = active.watch
             _last = Seen(overview, before, watch.thresholds, watch.limits, active.recent)
         return _last

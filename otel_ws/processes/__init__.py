@@ -26,6 +26,8 @@ from otel_ws.processes.runtime import RefusedError, place
 from otel_ws.settings import Settings
 
 _PLACE = "processes"
+_NOT_YET = "this process serves nothing yet"
+_A_TEST = "a test suite is nobody's worker"
 _lock = threading.RLock()
 _member: Membership | None = None
 
@@ -140,7 +142,7 @@ def _membership() -> Membership | None:
         return None
     with _lock:
         if _member is None or not _member.is_of(active):
-            _member = Membership(active, role(sys.argv), "this process serves nothing yet")
+            _member = Membership(active, role(sys.argv), _A_TEST if "pytest" in sys.modules else _NOT_YET)
         return _member
 
 

@@ -25,9 +25,11 @@ from otel_ws.processes.runtime import replace
 
 ROLES: Final = ("server", "worker", "command")
 PLACE: Final = "processes"
-# The file's first page: what stands in its cells is told by these places. Then come the shards, one after another.
-HEAD: Final = 4096
+# The file's first page, on machines with the largest ones too: what stands in its cells is told by these places. Then
+# come the shards, one after another.
+HEAD: Final = 1 << 16
 AT_PID, AT_ROLE, AT_STARTED, AT_SHARDS, AT_PARENT, AT_PARENT_STARTED = range(6)
+HEAD_CELLS: Final = 6
 SHARD: Final = CELLS * 8
 # A page that is not there when it is written ends the process, so room is made before, and not all of it at once.
 CHUNK: Final = 4096
@@ -53,7 +55,7 @@ class SharedCells:
             # Locked before it is seen: nobody may take it for a dead process's.
             fcntl.flock(self._cells_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             head = array("d", [os.getpid(), ROLES.index(role), started, 0.0, *parent])
-            os.pwrite(self._cells_fd, head.tobytes().ljust(HEAD, b"\0"), 0)
+            os.pwrite(self._cells_fd, head.tobytes(), 0)
             self._names_fd = self._make(".labels", os.O_APPEND)
         except BaseException:
             self.forget()
@@ -172,8 +174,8 @@ class SharedCells:
         faults.warn_once(
             "processes.room",
             "otel-ws cannot write all of its counts to the runtime directory "
-            f"({errno.errorcode.get(exc.errno or 0, type(exc).__name__)}): other workers' answers lack some of this "
-            "one's. Make room there, or set OTEL_WS_RUNTIME_DIR to another folder.",
+            f"({errno.errorcode.get(exc.errno or 0, type(exc).__name__)}): the answers for all workers lack some "
+            "of this one's. Make room there, or set OTEL_WS_RUNTIME_DIR to another folder.",
         )
         faults.fault(PLACE, exc)
 

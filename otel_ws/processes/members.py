@@ -22,6 +22,7 @@ from otel_ws.processes.home import (
     AT_SHARDS,
     AT_STARTED,
     HEAD,
+    HEAD_CELLS,
     ROLES,
     SHARD,
 )
@@ -115,8 +116,8 @@ class Member:
         self._cells = None
 
     def _head(self) -> memoryview[float]:
-        head = os.pread(self._fd, HEAD, 0)
-        if len(head) < HEAD:
+        head = os.pread(self._fd, HEAD_CELLS * 8, 0)
+        if len(head) < HEAD_CELLS * 8:
             raise UnreadableError
         return memoryview(head).cast("d")
 

@@ -6,6 +6,7 @@ answers for this process alone. It refuses to know how the answers are told.
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import threading
@@ -118,6 +119,7 @@ class Membership:
         recorder.on_pulse.append(self.pulse)
         recorder.on_idle.append(self.idle)
         recorder.on_close.append(self.end)
+        atexit.register(self.idle)
         recorder.merged = self.merged
         recorder.is_leader = self.is_leader
         recorder.watch.begin(self.reading, self.since(time.time() - WINDOW_SECONDS))
@@ -171,6 +173,7 @@ class Membership:
 
     def idle(self) -> None:
         """Nobody is connected any longer: another process, which has something to do, may lead."""
+        self._told_at = 0.0
         self.tell()
         if self._group is not None:
             self._group.resign()
@@ -259,11 +262,13 @@ class Membership:
     # --- the end ----------------------------------------------------------------------------------------
     def end(self) -> None:
         """The recorder stops: what it counted stays, as that of a process that ended."""
-        self.tell()
+        self.idle()
+        atexit.unregister(self.idle)
         if self._group is not None:
             self._group.leave()
         if self._home is not None:
             self._home.forget()
+        self._group = self._home = None
 
     def is_of(self, recorder: Recorder) -> bool:
         """Whether it is this recorder's."""
@@ -277,7 +282,9 @@ class Membership:
         ):  # fmt: skip
             with suppress(ValueError):
                 calls.remove(call)
+        atexit.unregister(self.idle)
         recorder.merged = recorder.snapshot
         if self._group is not None:
             with suppress(OSError):
                 self._group.leave()
+        self._group = self._home = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from otel_ws.ledger import Distribution, Series, Snapshot, width
@@ -36,8 +36,11 @@ class Sums:
         known[labels] = list(cells[:-1]) if before is None else [a + b for a, b in zip(before, cells[:-1], strict=True)]
         self._sums.setdefault(metric, {}).setdefault(labels, []).append(cells[-1])
 
-    def add_cells(self, series: Iterable[Series], shards: Sequence[Sequence[float]], *, is_alive: bool) -> None:
+    def add_cells(self, series: Sequence[Series], shards: Sequence[Sequence[float]], *, is_alive: bool) -> None:
         """Everything in a process's cells. Of one that has ended, what was open then is not open any longer."""
+        used = max((offset + width(metric) for metric, _, offset in series), default=0)
+        # Copied as a whole: a look at each cell of a mapped file costs ten times as much.
+        shards = [list(shard[:used]) for shard in shards]
         for metric, labels, offset in series:
             if metric.instrument is Instrument.HISTOGRAM:
                 end = offset + width(metric)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import time
+from array import array
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,10 +20,6 @@ from otel_ws.processes.sums import BY_NAME
 from otel_ws.semconv import Metric
 from otel_ws.types import Labels
 
-# A user's hash, as much as tells users of one host apart, and on which transports.
-HASH: Final = 8
-USER: Final = HASH + 1
-_TRANSPORTS: Final = {"websocket": 1, "sse": 2}
 # Those are worked out of what all processes tell, or told in a place of their own.
 _APART: Final = {semconv.ACTIVE_BY_ID, semconv.ACTIVE_USERS, semconv.DUAL_USERS, semconv.PROCESS_CPU}
 
@@ -35,7 +33,8 @@ class Told:
     memory: float = 0.0
     values: list[tuple[Metric, Labels, float]] = field(default_factory=list)
     by_id: list[tuple[str, str, float]] = field(default_factory=list)
-    users: bytes = b""
+    # By transport: the users' hashes.
+    users: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 class Teller:
@@ -54,10 +53,12 @@ class Teller:
             for labels, value in fanout.read(metric)
         ]
         memory = sum(value for name, _, value in values if name == semconv.PROCESS_MEMORY.name)
+        users = fanout.live.users()
         told: dict[str, Any] = {
             "at": time.time(), "cpu": self.cpu(), "memory": memory, "values": values, "by_id": list(fanout.by_id()),
+            "users": {transport: len(hashes) for transport, hashes in users.items()},
         }  # fmt: skip
-        return json.dumps(told).encode() + b"\n" + users(fanout)
+        return b"".join((json.dumps(told).encode(), b"\n", *users.values()))
 
     def cpu(self) -> float:
         """The share of one CPU that this process used between the last two looks that were half a second apart."""
@@ -68,23 +69,19 @@ class Teller:
         return self._share
 
 
-def users(fanout: Fanout) -> bytes:
-    """The users that are connected to this process."""
-    return b"".join(
-        key[:HASH] + bytes((sum(_TRANSPORTS.get(one, 0) for one in transports),))
-        for key, transports in fanout.live.users()
-    )
-
-
 def read(told: bytes) -> Told:
     """What was told.
 
     Raises:
         ValueError: it was not told by this version.
     """
-    line, _, seen = told.partition(b"\n")
+    line, _, hashes = told.partition(b"\n")
     try:
         found = json.loads(line)
+        users, start = {}, 0
+        for transport, length in found["users"].items():
+            users[str(transport)] = array("Q", hashes[start : start + length])
+            start += length
         return Told(
             float(found["at"]),
             float(found["cpu"]),
@@ -95,23 +92,20 @@ def read(told: bytes) -> Told:
                 if (metric := BY_NAME.get(name)) is not None
             ],
             [(str(name), str(value), float(count)) for name, value, count in found["by_id"]],
-            seen,
+            users,
         )
     except (KeyError, TypeError) as exc:
         raise ValueError from exc
 
 
-def count_users(told: list[bytes]) -> tuple[int, int]:
+def count_users(told: list[Mapping[str, Sequence[int]]]) -> tuple[int, int]:
     """Different users of all processes, and how many of them are connected by more than one transport."""
-    if len(told) == 1:
-        marks = told[0][HASH::USER]
-        return len(marks), sum(mark not in {0, 1, 2} for mark in marks)
-    found: dict[bytes, int] = {}
+    seen: dict[str, set[int]] = {}
     for one in told:
-        for start in range(0, len(one) - HASH, USER):
-            key = one[start : start + HASH]
-            found[key] = found.get(key, 0) | one[start + HASH]
-    return len(found), sum(mark not in {0, 1, 2} for mark in found.values())
+        for transport, hashes in one.items():
+            seen.setdefault(transport, set()).update(hashes)
+    everybody = set().union(*seen.values())
+    return len(everybody), sum(map(len, seen.values())) - len(everybody)
 
 
 def count_ids(told: list[list[tuple[str, str, float]]], limit: int) -> list[tuple[str, str, float]]:

@@ -270,3 +270,30 @@ print(json.dumps([one is other for one, other in zip(passed, (scope, receive, se
     )
 
     assert [True, True, True] == same
+
+
+# --- monitoring -------------------------------------------------------------------------------------------------
+def test_the_endpoints_answer() -> None:
+    """Numbers, verdict and Prometheus's text need neither the SDK nor Prometheus's package."""
+    script = f"""{CONVERSATION}
+from otel_ws import endpoints
+asyncio.run(converse(otel_ws.WebSocketMiddleware(application)))
+async def ask(path):
+    sent = []
+    async def send(message):
+        sent.append(message)
+    headers = [(b"host", b"localhost")]
+    scope = {{"type": "http", "method": "GET", "path": path, "client": ("127.0.0.1", 1), "headers": headers}}
+    await endpoints.application()(scope, None, send)
+    return [sent[0]["status"], sent[1]["body"].decode()]
+found = {{path: asyncio.run(ask(path)) for path in ("/ws-metrics/", "/metrics", "/readiness", "/health/detailed")}}
+print(json.dumps(found))
+"""
+    found = answer(script, OTEL_WS_TRUST_LOOPBACK="true")
+
+    assert {200} == {status for status, _ in found.values()}
+    assert 1 == json.loads(found["/ws-metrics/"][1])["connections_total"]
+    assert (
+        'ws_messages_total{http_route="_OTHER",transport="websocket",type="unknown",status="success"} 2'
+        in found["/metrics"][1]
+    )

@@ -221,6 +221,18 @@ def test_a_websocket_of_another_page_is_refused(origin: str | None, status: int)
         assert status == access({"type": "websocket", "headers": headers, "user": user(is_staff=True)})
 
 
+def test_a_websocket_of_the_page_is_let_in_by_its_cookie(token_file: Path, cookie: str) -> None:
+    """A browser cannot add a header to a WebSocket; the cookie of whoever signed in goes along."""
+    with testing.capture(token_file=str(token_file)):
+        headers = [
+            (b"host", b"a.example"),
+            (b"origin", b"http://a.example"),
+            (b"cookie", f"{COOKIE}={cookie}".encode()),
+        ]
+        assert 200 == access({"type": "websocket", "headers": headers})
+        assert 401 == access({"type": "websocket", "headers": headers[:2]})
+
+
 def test_a_websocket_without_a_host_has_no_origin() -> None:
     """Nothing equals nothing."""
     with testing.capture():

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("opentelemetry.sdk")
 jsonschema = pytest.importorskip("jsonschema")
 
-from otel_ws import faults, monitoring, recorder, semconv
+from otel_ws import faults, monitoring, processes, recorder, semconv
 from otel_ws.asgi import WebSocketMiddleware
 from otel_ws.connection import Connection
 from otel_ws.endpoints import monitor
@@ -211,6 +211,19 @@ async def test_a_failure_of_ours_is_told_without_its_text(
     assert "failed" == frames(watched)[0]["error"]["code"]
     assert "Ada" not in repr(watched.sent)
     assert {"endpoints.monitor": 1} == faults.snapshot()
+
+
+async def test_a_worker_that_is_watched_joins_the_others(
+    told: Telemetry, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker without connections of its own tells what the others count."""
+    joined: list[str] = []
+    monkeypatch.setattr(processes, "join", lambda: joined.append("joined"))
+    watched = server(monitoring_socket, CONNECT, after(1), GONE, headers=headers())
+
+    await watched.run()
+
+    assert ["joined"] == joined
 
 
 async def test_there_are_not_too_many(told: Telemetry, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:

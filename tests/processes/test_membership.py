@@ -185,6 +185,17 @@ def test_alone_a_process_answers_for_itself(make: Any) -> None:
     assert one.member.is_leader()
 
 
+def test_the_last_word_of_a_process_counts(make: Any) -> None:
+    """What was removed a moment before the end, with nothing told since, is in the total."""
+    first, second = make(), make()
+    second.recorder.policy.clear("logs", {semconv.ROLE: "Ada"})
+    second.member.tell()
+
+    second.recorder.close()
+
+    assert 1.0 == first.look().snapshot.total(semconv.REDACTIONS)
+
+
 # --- verdicts and totals ----------------------------------------------------------------------------------------
 def test_verdicts_and_totals_are_over_all(make: Any) -> None:
     """The recorder judges and sums up what all processes count."""

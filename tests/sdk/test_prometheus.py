@@ -24,10 +24,11 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from otel_ws import WebSocketMiddleware, faults, recorder
+from otel_ws.exposition import OPENMETRICS, TEXT
 from otel_ws.policy import Policy
 from otel_ws.recorder import Recorder
 from otel_ws.sdk import fast
-from otel_ws.sdk.prometheus import HOST, OPENMETRICS, PORT, TEXT, PrometheusReader
+from otel_ws.sdk.prometheus import HOST, PORT, PrometheusReader
 from otel_ws.settings import Settings
 
 OPEN = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"

@@ -11,7 +11,7 @@ pytest.importorskip("opentelemetry.sdk")
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
 
 from otel_ws import fanout as fanouts
 from otel_ws import semconv
@@ -114,6 +114,29 @@ def test_an_unsampled_span_is_not_shown() -> None:
     assert [] == shown(recorder)
 
 
+class Recording(Sampler):
+    """Has spans recorded that are not to be exported."""
+
+    def should_sample(self, *args: Any, **more: Any) -> SamplingResult:
+        """Recorded, not sampled."""
+        return SamplingResult(Decision.RECORD_ONLY)
+
+    def get_description(self) -> str:
+        """A name."""
+        return "Recording"
+
+
+def test_a_span_that_is_only_recorded_is_not_shown() -> None:
+    """What is recorded for the process alone leaves by no way."""
+    provider = TracerProvider(sampler=Recording())
+    provider.add_span_processor(Watcher())
+    recorder = recording(provider)
+
+    talk(recorder)
+
+    assert [] == shown(recorder)
+
+
 def test_a_strangers_span_is_not_shown(provider: TracerProvider) -> None:
     """Spans of the application and of other instrumentations are not kept."""
     recorder = recording(provider)
@@ -149,6 +172,8 @@ def test_a_closed_recorder_keeps_nothing_more() -> None:
     provider = TracerProvider()
     first = recording(provider)
     first.close()
+    talk(first)
+    assert [] == shown(first)
     second = recording(provider)
 
     talk(second)
