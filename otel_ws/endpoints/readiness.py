@@ -71,7 +71,7 @@ class _Asked:
 
 
 def answer() -> dict[str, Any]:
-    """Ask everything at once, at most once a second and for ``LIMIT_SECONDS``; who hangs is asked anew when given up."""
+    """Ask everything at once, once a second at most, for ``LIMIT_SECONDS``; who hangs is given up, and asked anew."""
     global _told
     with _lock:
         if _told is not None and time.monotonic() - _told[0] < KEPT_SECONDS:
