@@ -19,6 +19,8 @@ from django.utils.module_loading import import_string
 
 KEY: Final = "otel_ws.readiness"
 KEPT_SECONDS: Final = 10
+# A message that was lost is waited for no longer.
+LOST_SECONDS: Final = 5
 
 
 def checks() -> Mapping[str, Callable[[], None]]:
@@ -74,9 +76,10 @@ def layers() -> None:
 
 async def _delivers(layer: Any) -> None:
     try:
-        channel = await layer.new_channel()
-        await layer.send(channel, {"type": KEY})
-        await layer.receive(channel)
+        async with asyncio.timeout(LOST_SECONDS):
+            channel = await layer.new_channel()
+            await layer.send(channel, {"type": KEY})
+            await layer.receive(channel)
     finally:
         # Of channels_redis; elsewhere there is nothing to close, or no word for it.
         close = getattr(layer, "close_pools", None)

@@ -92,7 +92,6 @@ async def monitoring_socket(scope: Scope, receive: Receive, send: Send) -> None:
     watcher = Watcher(scope.get("query_string") or b"")
     _watchers.add(watcher)
     leaving = asyncio.ensure_future(_left(receive))
-    leaving.add_done_callback(lambda done: done.cancelled() or done.exception())
     try:
         while not leaving.done():
             try:
@@ -121,5 +120,9 @@ async def _is_admitted(scope: Scope, send: Send) -> bool:
 
 
 async def _left(receive: Receive) -> None:
-    while (await receive()).get("type") != "websocket.disconnect":
-        pass
+    try:
+        while (await receive()).get("type") != "websocket.disconnect":
+            pass
+    except Exception as exc:
+        # Whatever a server raises here, it has no watcher any more.
+        fault("endpoints.monitor", exc)

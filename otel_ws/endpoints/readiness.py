@@ -19,6 +19,8 @@ from otel_ws.semconv import READINESS
 
 LIMIT_SECONDS: Final = 2.0
 KEPT_SECONDS: Final = 1.0
+# Who has hung for so long may hang for ever, though what it asked is back: another thread asks anew.
+GIVEN_UP_SECONDS: Final = 30.0
 READY, NOT_READY = "ready", "not_ready"
 OK, FAILED, TIMEOUT = "ok", "failed", "timeout"
 
@@ -48,6 +50,10 @@ class _Asked:
         self.thread = threading.Thread(target=self._run, name=f"otel-ws-ready-{name}", daemon=True)
         self.thread.start()
 
+    def is_over(self) -> bool:
+        """Whether it may be asked again."""
+        return not self.thread.is_alive() or time.monotonic() - self._began >= GIVEN_UP_SECONDS
+
     def _run(self) -> None:
         try:
             self._check()
@@ -65,7 +71,7 @@ class _Asked:
 
 
 def answer() -> dict[str, Any]:
-    """Ask everything at once, at most once a second and ``LIMIT_SECONDS`` long; who still hangs is not asked again."""
+    """Ask everything at once, once a second at most, for ``LIMIT_SECONDS``; who hangs is given up, and asked anew."""
     global _told
     with _lock:
         if _told is not None and time.monotonic() - _told[0] < KEPT_SECONDS:
@@ -78,7 +84,7 @@ def answer() -> dict[str, Any]:
 def _answer() -> dict[str, Any]:
     until = time.monotonic() + LIMIT_SECONDS
     for name, check in checks().items():
-        if name not in _asked or not _asked[name].thread.is_alive():
+        if name not in _asked or _asked[name].is_over():
             _asked[name] = _Asked(name, check)
     for asked in _asked.values():
         asked.thread.join(max(0.0, until - time.monotonic()))

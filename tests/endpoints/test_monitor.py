@@ -238,6 +238,15 @@ async def test_there_are_not_too_many(told: Telemetry, server: Any, monkeypatch:
     assert set() == monitor._watchers
 
 
+async def test_a_server_that_cannot_receive_has_no_watcher(told: Telemetry, server: Any) -> None:
+    """What a server raises instead of a message ends the matter, and is counted."""
+    watched = server(monitoring_socket, CONNECT, after(1), RuntimeError("Ada Lovelace"), headers=headers())
+
+    await watched.run()
+
+    assert (set(), {"endpoints.monitor": 1}) == (monitor._watchers, faults.snapshot())
+
+
 async def test_a_watcher_whose_server_failed_is_gone(told: Telemetry, server: Any, no_faults: None) -> None:
     """A send to a watcher that is gone ends the matter."""
     watched = server(monitoring_socket, CONNECT, headers=headers())
