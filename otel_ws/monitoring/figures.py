@@ -107,13 +107,12 @@ def _messages(now: Snapshot) -> dict[str, Any]:
 
 
 def _layer(now: Snapshot) -> dict[str, Any]:
-    depth: Metric | None = getattr(semconv, "LAYER_DEPTH", None)
     return {
         "sent": _whole(now, semconv.LAYER_SENT),
         "consumed": _whole(now, semconv.LAYER_CONSUMED),
         "dropped": _counts(now, semconv.LAYER_DROPPED, reason=semconv.REASON),
         # Of layers that let their queues be looked at.
-        "depth": _whole(now, depth) if depth is not None and now.values.get(depth) else None,
+        "depth": _whole(now, semconv.LAYER_DEPTH) if now.values.get(semconv.LAYER_DEPTH) else None,
         "groups": _whole(now, semconv.LAYER_GROUPS),
         "memberships": _whole(now, semconv.LAYER_MEMBERSHIPS),
         "orphans": _whole(now, semconv.LAYER_ORPHANS),
