@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -61,7 +62,7 @@ class Running:
         }  # fmt: skip
         with self.output_path.open("wb") as output:
             self.process = subprocess.Popen(
-                command, env=environment, cwd=folder, stdout=output, stderr=subprocess.STDOUT
+                command, env=environment, cwd=folder, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
 
     def address(self, path: str) -> str:
@@ -107,10 +108,10 @@ class Running:
         return self
 
     def kill(self) -> None:
-        """End the process at once."""
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+        """End the process at once, with its workers: they would outlive it."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
     def stop(self, with_signal: int = signal.SIGTERM) -> int:
         """Ask the process to end; kill it if it does not."""
