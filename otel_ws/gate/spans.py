@@ -17,7 +17,7 @@ from otel_ws.gate.origin import Origin, is_ours
 from otel_ws.sdk import contrib
 from otel_ws.sdk._private.pipelines import attributes_of, bare_parts
 from otel_ws.sdk.light import LightSpan, clear_context
-from otel_ws.semconv import MESSAGE_TYPE, OTHER, ROUTE
+from otel_ws.semconv import MESSAGE_TYPE, OTHER, ROUTE, TEMPLATE
 
 SIGNAL: Final = "traces"
 # The SDK's own default limits; a provider may have none.
@@ -25,7 +25,7 @@ _EVENTS: Final = 128
 _LINKS: Final = 128
 _KEPT: Final = 1024
 _UNASKED: Final = object()
-_OWN_NAMES: Final = ("connect", "message", "disconnect", "send")
+_OWN_NAMES: Final = ("connect", "message", "disconnect", "send", "publish", "process")
 
 
 class ClearedSpan(ReadableSpan):
@@ -120,7 +120,8 @@ class SpanClearing:
         if is_ours(scope) and type(name) is str:
             first, _, route = name.partition(" ")
             known = first in _OWN_NAMES or first == attributes.get(MESSAGE_TYPE.key)
-            if known and (route in (OTHER, attributes.get(ROUTE.key)) or name in _OWN_NAMES):
+            told = (OTHER, attributes.get(ROUTE.key), attributes.get(TEMPLATE.key))
+            if known and (route in told or name in _OWN_NAMES):
                 return name
         cleared = self._foreign.span_name("" if scope is None else scope.name, name, attributes)
         if cleared is name and len(self._names) < _KEPT:

@@ -17,6 +17,7 @@ from otel_ws.fanout import Fanout
 from otel_ws.faults import fault
 from otel_ws.foreign import Foreign
 from otel_ws.gate.origin import Origin, is_ours
+from otel_ws.gate.places import ONLOOKERS
 from otel_ws.gate.spans import SpanClearing
 from otel_ws.recent import Recent
 
@@ -80,6 +81,7 @@ class RecentSpans(SpanProcessor):
         }
 
 
+ONLOOKERS.add(RecentSpans)
 _by_provider: Final[weakref.WeakKeyDictionary[TracerProvider, RecentSpans]] = weakref.WeakKeyDictionary()
 
 

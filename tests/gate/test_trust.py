@@ -22,6 +22,10 @@ from opentelemetry.trace import Link, SpanContext, TraceFlags, TraceState
 
 from otel_ws import gate, semconv
 from otel_ws.policy import Policy
+from otel_ws.recorder import VERSION, Recorder
+from otel_ws.sdk import fast
+from otel_ws.sdk.light import LightSpan
+from otel_ws.settings import Settings
 
 MAIL = "alice@example.com"
 
@@ -220,6 +224,40 @@ def test_a_processor_that_keeps_what_starts_is_named(
     tracers.add_span_processor(Keeper(spans))
 
     assert ["Keeper"] == ungated()
+
+
+def test_our_own_onlooker_is_trusted(policy: Policy, tracers: TracerProvider, spans: InMemorySpanExporter) -> None:
+    """What keeps spans for the live page is not named, and a span of ours passes both walls as it is."""
+    gate.install("all", policy, only=(tracers,))
+    tracers.add_span_processor(SimpleSpanProcessor(spans))
+    made = Recorder(
+        Settings(recent=True),
+        policy,
+        tracer_provider=tracers,
+        meter_provider=MeterProvider(shutdown_on_exit=False),
+        logger_provider=LoggerProvider(shutdown_on_exit=False),
+    )
+    fast.speed_up(made)
+
+    made.spans.finish(made.spans.publish(), "publish _OTHER", {})
+
+    (span,) = spans.get_finished_spans()
+    assert ("publish _OTHER", LightSpan) == (span.name, type(span))
+    assert [] == [name for name in gate.status()["ungated"] if "recent" in name]
+
+
+def test_a_name_of_the_layers_is_known(policy: Policy, tracers: TracerProvider, spans: InMemorySpanExporter) -> None:
+    """Where spans of ours are the SDK's, those of undeclared groups keep their names; a text under it does not."""
+    gate.install("all", policy, only=(tracers,))
+    tracers.add_span_processor(SimpleSpanProcessor(spans))
+    tracer = tracers.get_tracer(semconv.SCOPE_NAME, VERSION, semconv.SCHEMA_URL)
+
+    for name in ("publish _OTHER", "process _OTHER", "process", f"publish {MAIL}"):
+        tracer.start_span(name).end()
+
+    assert ["publish _OTHER", "process _OTHER", "process", "publish"] == [
+        span.name for span in spans.get_finished_spans()
+    ]
 
 
 def test_a_log_processor_that_ships_by_itself_is_named(policy: Policy) -> None:
