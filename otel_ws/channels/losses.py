@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from otel_ws.channels.publishing import Publishing
 
 _ABSENT: Final = object()
+# Seconds between two clocks: nothing waits in a layer for a day, so a carrier that says more is wrong.
+_CREDIBLE: Final = 86_400.0
 
 
 class ShapeError(Exception):
@@ -116,7 +118,7 @@ class Losses:
             message = from_bytes(body, *args, **kwargs)
             try:
                 carrier = read(disclose(bytes(body)))
-                if carrier is not None and type(message) is dict:
+                if carrier is not None and type(message) is dict and abs(time.time() - carrier.sent_at) < _CREDIBLE:
                     return carried(message, carrier)
             except Exception as exc:
                 fault("carrier", exc)

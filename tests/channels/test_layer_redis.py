@@ -22,6 +22,7 @@ from channels.routing import URLRouter
 from django.urls import path
 
 from otel_ws import semconv, testing
+from otel_ws.channels import carrier
 from otel_ws.testing import Telemetry
 
 pytestmark = pytest.mark.usefixtures("no_faults")
@@ -136,6 +137,24 @@ async def test_a_process_without_us_reads_what_was_sent(ports: list[int], make: 
             assert [list(NEWS.items())] * 2 == [list(one.items()) for one in found]
         assert (1, 2) == (telemetry.value("ws.broadcasts"), telemetry.value("messaging.client.consumed.messages"))
         await plain.flush()
+
+
+@pytest.mark.parametrize(("age", "lags"), [(5.0, 1), (-5.0, 1), (200_000.0, 0), (-200_000.0, 0)])
+async def test_a_time_that_nobody_can_believe_is_none(ports: list[int], age: float, lags: int) -> None:
+    """A sender whose clock is days away spoils no sum: its message is one without a carrier."""
+    plain = core.RedisChannelLayer(hosts=hosts(ports)[:1])
+    encode, text = plain._serializer.as_bytes, carrier.Carrier(time.time() - age, TEMPLATE, None).text()
+    plain._serializer.as_bytes = lambda *args, **kwargs: carrier.enclosed_in_msgpack(encode(*args, **kwargs), text)
+    async with observed(core.RedisChannelLayer(hosts=hosts(ports)[:1])) as (layer, telemetry):
+        channel = await layer.new_channel()
+        await plain.send(channel, NEWS)
+
+        assert await layer.receive(channel) == NEWS
+        assert (1, lags) == (
+            telemetry.value("messaging.client.consumed.messages"),
+            telemetry.value("ws.layer.lag", messaging_destination_template=TEMPLATE),
+        )
+        await plain.close_pools()
 
 
 async def test_a_full_process_is_told_as_before(ports: list[int]) -> None:
