@@ -8,6 +8,7 @@ and nothing travels with its messages. The Redis layer with queues in the server
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import sys
 import time
@@ -53,6 +54,8 @@ class Losses:
 
     # Whether the layer copies a message in memory, so that a carrier may ride on it.
     copies = False
+    # Whether it knows how many members a group has when the layer sends to it.
+    counts = False
     # Whether it has to know of every message that somebody asks for.
     watches = False
 
@@ -131,7 +134,7 @@ class Losses:
 class InMemory(Losses):
     """``channels.layers.InMemoryChannelLayer``: messages expire when somebody else receives or publishes."""
 
-    copies = True
+    copies = counts = True
 
     def __init__(self, layer: Any, observed: Observed) -> None:
         super().__init__(layer, observed)
@@ -178,18 +181,24 @@ class InMemory(Losses):
     def _clean(self, original: Callable[[], None]) -> None:
         before = self._readable()
         original()
-        self.observed.lost("EXPIRED", before - self._readable())
-        try:
-            heads = [queue._queue[0][0] for queue in self.layer.channels.values() if not queue.empty()]
-        except Exception as exc:
-            heads = []
-            fault("layer.losses", exc)
-        # Something may be on its way into a queue, so an empty layer is looked at again after another expiry.
-        self._due = min(heads, default=time.time() + self.layer.expiry)
+        after = self._readable()
+        # Other threads send and receive meanwhile, so there may be more than before.
+        self.observed.lost("EXPIRED", max(0, before - after))
 
     def _readable(self) -> int:
-        gone = self.observed.gone
-        return sum(queue.qsize() for channel, queue in self.layer.channels.items() if channel not in gone)
+        """How many messages may still be read; sees to it that the layer is looked at when the next one expires."""
+        # Something may be on its way into a queue, so an empty layer is looked at again after another expiry.
+        due, readable, gone = time.time() + self.layer.expiry, 0, self.observed.gone
+        try:
+            for channel, queue in list(self.layer.channels.items()):
+                # What another thread takes meanwhile is not there.
+                for until, _ in itertools.islice(queue._queue, 1):
+                    due = min(due, until)
+                readable += 0 if channel in gone else queue.qsize()
+        except Exception as exc:
+            fault("layer.losses", exc)
+        self._due = due
+        return readable
 
 
 class RedisPubSub(Losses):

@@ -652,6 +652,26 @@ async def test_what_expires_is_lost(monkeypatch: pytest.MonkeyPatch, telemetry: 
         assert attempted == handled + lost
 
 
+async def test_a_layer_may_change_while_it_is_looked_at(telemetry: Telemetry) -> None:
+    """Other threads send meanwhile: the application hears nothing of it, and neither do we."""
+    ours = InMemoryChannelLayer(expiry=0)
+
+    class Shared(asyncio.Queue[Any]):
+        def qsize(self) -> int:
+            ours.channels[f"channel{len(ours.channels)}"] = asyncio.Queue()
+            return super().qsize()
+
+    for _ in swapped(ours):
+        layer: Any = get_channel_layer()
+        await layer.group_send("nobody", NEWS)
+        ours.channels["old"] = Shared()
+        ours.channels["old"].put_nowait((0.0, NEWS))
+
+        await layer.group_send("nobody", NEWS)
+
+        assert 1 == dropped(telemetry, "EXPIRED")
+
+
 async def test_a_publish_to_nobody_is_told(layer: Any, telemetry: Telemetry) -> None:
     """A group without members."""
     await layer.group_send("room_7", NEWS)
