@@ -12,8 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from channels.exceptions import ChannelFull
-
 from otel_ws import recorder, semconv
 from otel_ws.channels import backlog, losses
 from otel_ws.channels.carrier import Carried, carried, carrier_of
@@ -145,8 +143,8 @@ class Observed:
         about.attempted += 1
         try:
             result = await self._send(*args, **kwargs)
-        except ChannelFull:
-            about.found_full()
+        except Exception as exc:
+            about.raised(exc)
             raise
         if self._copies and (args[0] if args else kwargs.get("channel")) in self.gone:
             about.found_unread()
@@ -161,8 +159,8 @@ class Observed:
         about.active.observe(semconv.BROADCAST_RECIPIENTS, (about.delivery.template,), 1)
         try:
             result = await self._send(*args, **kwargs)
-        except ChannelFull:
-            about.found_full()
+        except Exception as exc:
+            about.raised(exc)
             raise
         if self._is_unread(args, kwargs):
             about.found_unread()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class RedisCore(Losses):
     """``channels_redis.core.RedisChannelLayer``: a key in Redis for each process, then a queue for each channel."""
 
-    watches = True
+    watches = counts = True
 
     def __init__(self, layer: Any, observed: Observed) -> None:
         super().__init__(layer, observed)
@@ -91,11 +91,12 @@ class RedisCore(Losses):
             self.observed.lost("CONSUMER_GONE")
 
     def _mapped(self, original: Callable[..., Any], channel_names: Any, message: Any) -> Any:
-        result = original(channel_names, message)
         about = self.observed.being_published()
         if about is not None:
             about.is_counted = True
-            about.attempted = len(channel_names)
+            about.attempted = about.pending = len(channel_names)
+        result = original(channel_names, message)
+        if about is not None:
             by_key: dict[str, int] = {}
             for channel in channel_names:
                 key = self.layer.prefix + (self.layer.non_local_name(channel) if "!" in channel else channel)
@@ -151,17 +152,26 @@ class _Shard:
     async def eval(self, script: Any, numkeys: Any, *args: Any) -> Any:
         if type(script) is not str or script.count(_COUNTED) != 1 or script.count(_RETURNED) != 1:
             full = await self._connection.eval(script, numkeys, *args)
+            self._settled(numkeys, args)
             if type(full) is int:
                 # At least so many: each key stands for one channel or more.
                 self._about.full += full
             return full
         told = script.replace(_COUNTED, f"{_COUNTED} full[#full + 1] = i").replace(_RETURNED, "return full")
         keys = await self._connection.eval(f"local full = {{}}\n{told}", numkeys, *args)
+        self._settled(numkeys, args)
         try:
             self._about.full += sum(self._about.by_key.get(args[int(place) - 1], 1) for place in keys)
         except Exception as exc:
             fault("layer.losses", exc)
         return len(keys)
+
+    def _settled(self, numkeys: Any, args: tuple[Any, ...]) -> None:
+        """What is for these keys cannot be refused any more."""
+        try:
+            self._about.pending -= sum(self._about.by_key.get(key, 0) for key in args[: int(numkeys)])
+        except Exception as exc:
+            fault("layer.losses", exc)
 
 
 def _is_cleaning(pipe: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -655,6 +656,22 @@ async def test_what_expires_is_lost(monkeypatch: pytest.MonkeyPatch, telemetry: 
 async def test_a_layer_may_change_while_it_is_looked_at(telemetry: Telemetry) -> None:
     """Other threads send meanwhile: the application hears nothing of it, and neither do we."""
     ours = InMemoryChannelLayer(expiry=0)
+async def test_what_the_layer_raises_at_is_lost(layer: Any, telemetry: Telemetry) -> None:
+    """A message that nothing copies, for a channel and for each of two members; and names that are none."""
+    for name in "ab":
+        await layer.group_add("room_7", name)
+    mute = {"type": "room.news", "lock": threading.Lock()}
+    for publish in (layer.send("a", mute), layer.group_send("room_7", mute), layer.send("no name", NEWS)):
+        with pytest.raises(TypeError):
+            await publish
+    await layer.send("a", NEWS)
+    with pytest.raises(TypeError):
+        await layer.group_send("no name", NEWS)
+
+    assert (6, 0, 5) == sums(telemetry)
+    assert 5 == dropped(telemetry, "REFUSED")
+
+
 
     class Shared(asyncio.Queue[Any]):
         def qsize(self) -> int:

@@ -278,10 +278,36 @@ async def test_a_server_that_is_away_is_told_as_before(make: Any) -> None:
                 await observed_layer.group_send("room_7", NEWS)
 
             assert 1 == dropped(telemetry, "DISCONNECTED")
+            assert (make is core.RedisChannelLayer, 1) == sums(telemetry)[::2]
             assert 1 == telemetry.value("ws.broadcasts", status="failed")
         channel_layers.backends.pop("default", None)
         if before is not None:
             channel_layers.set("default", before)
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+async def test_what_a_server_refuses_adds_up(ports: list[int], shards: int) -> None:
+    """What raises was attempted and is lost, for each member, also where one server of two took its part."""
+    layer = core.RedisChannelLayer(hosts=hosts(ports)[:shards])
+    async with observed(layer) as (layer, telemetry):
+        for name in "abcdefgh":
+            await layer.group_add("room_7", name)
+        # A string is in the way of one channel's queue.
+        await core.RedisChannelLayer.connection(layer, layer.consistent_hash("a")).set(layer.prefix + "a", "x")
+        mute = {"type": "room.news", "when": object()}
+        for publish in (layer.group_send("room_7", NEWS), layer.group_send("room_7", mute), layer.send("a", mute)):
+            with pytest.raises(Exception, match=r"WRONGTYPE|serialize"):
+                await publish
+        waiting = 0
+        for index in range(shards):
+            connection = core.RedisChannelLayer.connection(layer, index)
+            waiting += sum([await connection.zcard(layer.prefix + name) for name in "bcdefgh"])
+        await core.RedisChannelLayer.connection(layer, layer.consistent_hash("a")).delete(layer.prefix + "a")
+        attempted, handled, lost = sums(telemetry)
+
+        assert (8 + 8 + 1, 0) == (attempted, handled)
+        assert attempted == dropped(telemetry, "REFUSED") + waiting
+        assert lost == dropped(telemetry, "REFUSED")
 
 
 def test_a_layer_gets_its_own_methods_back() -> None:
