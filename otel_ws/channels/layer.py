@@ -28,6 +28,8 @@ GONE_LIMIT: Final = 4096
 _ABSENT: Final = object()
 _VERBS: Final = ("send", "receive", "new_channel", "group_send", "group_add", "group_discard")
 
+# By the layer's id, which is nobody else's as long as what observes it lives. One that stays under somebody's wrapper
+# is kept, for the layer to be observed by it again.
 _observed: Final[weakref.WeakValueDictionary[int, Observed]] = weakref.WeakValueDictionary()
 
 
@@ -56,23 +58,27 @@ def observe(layer: Any) -> None:
             active.sources[metric] = functools.partial(_members, active, metric)
         for metric in backlog.METRICS:
             active.sources[metric] = functools.partial(_waiting, active, metric)
-    if type(getattr(vars(layer).get("send"), "__self__", None)) is not Observed:
-        observed = Observed(layer)
-        _observed[id(observed)] = observed
+    observed = _observed.get(id(layer))
+    if observed is not None:
+        observed.join()
+    elif type(getattr(getattr(layer, "send", None), "__self__", None)) is not Observed:
+        # Not one that stands in front of a layer that is observed.
+        observed = _observed[id(layer)] = Observed(layer)
+        observed.join()
 
 
 def unobserve() -> None:
     """Give every layer its own methods back; one that somebody wrapped after us keeps their wrapper."""
-    for observed in list(_observed.values()):
+    for key, observed in list(_observed.items()):
         observed.leave()
-    _observed.clear()
+        if not observed.is_wrapped():
+            del _observed[key]
 
 
 class Observed:
     """One channel layer, and what stands in for its methods."""
 
     def __init__(self, layer: Any) -> None:
-        own = vars(layer)
         self.layer: Any = layer
         self.inboxes: dict[str, Inbox] = {}
         # Of consumers whose handlers nobody watches: those of HTTP, which may stream events.
@@ -80,37 +86,56 @@ class Observed:
         # Channels whose consumer is gone, with the groups that they were left in.
         self.gone: dict[str, tuple[str, ...]] = {}
         self.losses: losses.Losses | None = None
-        self._before: dict[str, Any] = {}
-        self._methods: dict[str, Any] = {}
-        for name in _VERBS:
-            method = getattr(layer, name, None)
-            if method is not None:
-                self._methods[name] = method
-                self._before[name] = own.get(name, _ABSENT)
+        # Whether what is sent here stays here: then it is known for whom it is.
+        self._copies = False
+        self._watching: losses.Losses | None = None
+        self._is_at_work = False
+        own = vars(layer)
+        found = {name: getattr(layer, name, None) for name in _VERBS}
+        self._methods: dict[str, Any] = {name: method for name, method in found.items() if method is not None}
+        self._before = {name: own.get(name, _ABSENT) for name in self._methods}
         self._send: Any = self._methods.get("send")
         self._receive: Any = self._methods.get("receive")
+
+    def join(self) -> None:
+        """Stand in for the layer's methods, once: one that somebody has wrapped since keeps their wrapper."""
+        if self._is_at_work:
+            return
+        self._is_at_work = True
         try:
-            self.losses = losses.of(layer, self)
+            self.losses = losses.of(self.layer, self)
         except Exception as exc:
             fault("layer.losses", exc)
-        # Whether what is sent here stays here: then it is known for whom it is.
         self._copies = self.losses is not None and self.losses.copies
         self._watching = self.losses if self.losses is not None and self.losses.watches else None
-        for name in self._methods:
-            setattr(layer, name, getattr(self, name))
-
-    def leave(self) -> None:
-        """Give the layer its methods back."""
         own = vars(self.layer)
         for name, before in self._before.items():
-            if getattr(own.get(name), "__self__", None) is not self:
+            if own.get(name, _ABSENT) is before:
+                setattr(self.layer, name, getattr(self, name))
+
+    def leave(self) -> None:
+        """Give the layer its methods back; one that somebody wrapped after us keeps their wrapper."""
+        self._is_at_work = self._copies = False
+        self._watching = None
+        own = vars(self.layer)
+        for name, before in self._before.items():
+            if getattr(getattr(self.layer, name), "__self__", None) is not self:
                 continue
-            if before is _ABSENT:
+            if name not in own:
+                # The layer keeps its attributes elsewhere.
+                setattr(self.layer, name, self._methods[name])
+            elif before is _ABSENT:
                 del own[name]
             else:
                 own[name] = before
         if self.losses is not None:
             self.losses.leave()
+            self.losses = None
+
+    def is_wrapped(self) -> bool:
+        """Whether there is still something in the place of one of the layer's own methods, which may call us."""
+        own = vars(self.layer)
+        return any(own.get(name, _ABSENT) is not before for name, before in self._before.items())
 
     def lost(self, reason: str, deliveries: int = 1) -> None:
         """The layer lost so many deliveries."""

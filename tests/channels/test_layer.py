@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -23,6 +24,7 @@ from opentelemetry.trace import SpanKind
 import otel_ws
 from otel_ws import WebSocketMiddleware, faults, recorder, semconv, testing
 from otel_ws.channels import patches
+from otel_ws.channels.layer import observe
 from otel_ws.testing import Telemetry
 
 CONNECT = {"type": "websocket.connect"}
@@ -253,6 +255,71 @@ def test_a_wrapper_put_over_ours_stays(plain: Any) -> None:
         get_channel_layer().send = theirs
 
     assert theirs is vars(plain).pop("send")
+
+
+async def test_a_layer_that_somebody_wraps_is_counted_once(plain: Any) -> None:
+    """However often it is asked for, and after another start too: the wrapper stays the outermost."""
+
+    def wrapped(inner: Any) -> Any:
+        async def theirs(channel: str, message: Any) -> None:
+            await inner(channel, message)
+
+        return theirs
+
+    for start in range(2):
+        with testing.capture() as telemetry:
+            layer: Any = get_channel_layer()
+            if not start:
+                layer.send = wrapped(layer.send)
+            theirs = layer.send
+            for _ in range(3):
+                assert get_channel_layer().send is theirs
+            await layer.group_add("room_7", "somewhere")
+            await layer.group_send("room_7", NEWS)
+
+            assert (NEWS, (1, 1, 0)) == (await layer.receive("somewhere"), sums(telemetry))
+
+    assert vars(plain)["send"].__name__ == "theirs"
+    assert not {"receive", "group_send", "group_add"} & vars(plain).keys()
+
+
+async def test_a_test_double_put_over_ours_is_used(layer: Any, telemetry: Telemetry) -> None:
+    """Though the layer is asked for meanwhile; afterwards all is as before."""
+    with mock.patch.object(layer, "send", new=mock.AsyncMock()):
+        await get_channel_layer().send("somewhere", NEWS)
+        get_channel_layer().send.assert_awaited_once()
+    await layer.send("somewhere", NEWS)
+
+    assert (NEWS, (1, 1, 0)) == (await layer.receive("somewhere"), sums(telemetry))
+
+
+class Front:
+    """A third party's layer that stands in front of another one."""
+
+    def __init__(self, inner: Any) -> None:
+        object.__setattr__(self, "_inner", inner)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._inner, name, value)
+
+
+@pytest.mark.parametrize("is_inner_first", [True, False])
+async def test_a_layer_in_front_of_another_is_counted_once(is_inner_first: bool) -> None:
+    """It hands out the other's methods, and takes what is put in their place to the other."""
+    ours = Unknown()
+    with testing.capture() as telemetry:
+        for _ in swapped(Front(ours)):
+            if is_inner_first:
+                observe(ours)
+            layers: list[Any] = [get_channel_layer() for _again in range(3)]
+            await layers[-1].send("a", NEWS)
+
+            assert (NEWS, (1, 1, 0)) == (await layers[-1].receive("a"), sums(telemetry))
+
+    assert ours.send == Unknown.send.__get__(ours)
 
 
 def test_without_telemetry_a_layer_is_left_alone(plain: Any) -> None:
@@ -588,6 +655,22 @@ async def test_in_a_flood_everything_adds_up(server: Any, capacity: int, members
             assert dropped(telemetry, "CONSUMER_GONE") == in_flight + taken
 
 
+async def test_what_the_layer_raises_at_is_lost(layer: Any, telemetry: Telemetry) -> None:
+    """A message that nothing copies, for a channel and for each of two members; and names that are none."""
+    for name in "ab":
+        await layer.group_add("room_7", name)
+    mute = {"type": "room.news", "lock": threading.Lock()}
+    for publish in (layer.send("a", mute), layer.group_send("room_7", mute), layer.send("no name", NEWS)):
+        with pytest.raises(TypeError):
+            await publish
+    await layer.send("a", NEWS)
+    with pytest.raises(TypeError):
+        await layer.group_send("no name", NEWS)
+
+    assert (6, 0, 5) == sums(telemetry)
+    assert 5 == dropped(telemetry, "REFUSED")
+
+
 async def test_what_arrives_for_a_consumer_that_is_gone_is_lost(server: Any) -> None:
     """A membership outlived its connection: each message to it is counted, once."""
 
@@ -656,22 +739,6 @@ async def test_what_expires_is_lost(monkeypatch: pytest.MonkeyPatch, telemetry: 
 async def test_a_layer_may_change_while_it_is_looked_at(telemetry: Telemetry) -> None:
     """Other threads send meanwhile: the application hears nothing of it, and neither do we."""
     ours = InMemoryChannelLayer(expiry=0)
-async def test_what_the_layer_raises_at_is_lost(layer: Any, telemetry: Telemetry) -> None:
-    """A message that nothing copies, for a channel and for each of two members; and names that are none."""
-    for name in "ab":
-        await layer.group_add("room_7", name)
-    mute = {"type": "room.news", "lock": threading.Lock()}
-    for publish in (layer.send("a", mute), layer.group_send("room_7", mute), layer.send("no name", NEWS)):
-        with pytest.raises(TypeError):
-            await publish
-    await layer.send("a", NEWS)
-    with pytest.raises(TypeError):
-        await layer.group_send("no name", NEWS)
-
-    assert (6, 0, 5) == sums(telemetry)
-    assert 5 == dropped(telemetry, "REFUSED")
-
-
 
     class Shared(asyncio.Queue[Any]):
         def qsize(self) -> int:
