@@ -87,7 +87,7 @@ class Observed:
         self.gone: dict[str, tuple[str, ...]] = {}
         self.losses: losses.Losses | None = None
         # Whether what is sent here stays here: then it is known for whom it is.
-        self._copies = False
+        self._copies = self._carries = False
         self._watching: losses.Losses | None = None
         self._is_at_work = False
         own = vars(layer)
@@ -107,6 +107,7 @@ class Observed:
         except Exception as exc:
             fault("layer.losses", exc)
         self._copies = self.losses is not None and self.losses.copies
+        self._carries = self.losses is not None and self.losses.carries
         self._watching = self.losses if self.losses is not None and self.losses.watches else None
         own = vars(self.layer)
         for name, before in self._before.items():
@@ -115,7 +116,7 @@ class Observed:
 
     def leave(self) -> None:
         """Give the layer its methods back; one that somebody wrapped after us keeps their wrapper."""
-        self._is_at_work = self._copies = False
+        self._is_at_work = self._copies = self._carries = False
         self._watching = None
         own = vars(self.layer)
         for name, before in self._before.items():
@@ -204,8 +205,9 @@ class Observed:
             message = _second(args, kwargs)
             if active is not None and isinstance(message, dict):
                 about = Publishing(active, self, operation, args[0] if args else kwargs.get(first), message)
-                if self._copies:
-                    # The layer copies the message in memory, so the carrier rides on it.
+                if self._carries and type(message) is dict and getattr(self.layer.send, "__self__", None) is self:
+                    # The layer copies the message in memory, so the carrier rides on it. Where anybody else's code
+                    # comes between, and for a dict of another class, it is the very object that has to get there.
                     about.message = message = carried(message, about.carrier)
                     if len(args) > 1:
                         args = (args[0], message, *args[2:])
