@@ -52,8 +52,10 @@ def of(layer: Any, observed: Observed) -> Losses | None:
 class Losses:
     """One layer's losses; what it finds, it tells ``observed``."""
 
-    # Whether the layer copies a message in memory, so that a carrier may ride on it.
+    # Whether what is sent here stays here.
     copies = False
+    # Whether a message is copied in memory, by code that we know: a carrier may ride on it.
+    carries = False
     # Whether it knows how many members a group has when the layer sends to it.
     counts = False
     # Whether it has to know of every message that somebody asks for.
@@ -140,6 +142,10 @@ class InMemory(Losses):
         super().__init__(layer, observed)
         if not isinstance(layer.channels, dict) or not callable(layer._clean_expired):
             raise ShapeError
+        names, own = ("send", "receive", "group_send"), vars(layer)
+        self.carries = all(
+            name not in own and getattr(type(layer), name) is getattr(InMemoryChannelLayer, name) for name in names
+        )
         # Nothing can have expired before; a look at every queue costs as much as the cleaning itself.
         self._due = math.inf
         clean, now = layer._clean_expired, time.time

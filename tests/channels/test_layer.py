@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -23,7 +24,7 @@ from opentelemetry.trace import SpanKind
 
 import otel_ws
 from otel_ws import WebSocketMiddleware, faults, recorder, semconv, testing
-from otel_ws.channels import patches
+from otel_ws.channels import inbox, patches
 from otel_ws.channels.layer import observe
 from otel_ws.testing import Telemetry
 
@@ -291,6 +292,39 @@ async def test_a_test_double_put_over_ours_is_used(layer: Any, telemetry: Teleme
     await layer.send("somewhere", NEWS)
 
     assert (NEWS, (1, 1, 0)) == (await layer.receive("somewhere"), sums(telemetry))
+
+
+class Trail(InMemoryChannelLayer):
+    """An application's layer that notes on each message where it went."""
+
+    async def group_send(self, group: str, message: Any) -> None:
+        """Edit the very message."""
+        message["trail"] = ["sent"]
+        await super().group_send(group, message)
+
+
+async def marked(send: Any, channel: str, message: Any) -> None:
+    """The same, as a wrapper around a layer's ``send``."""
+    message["trail"] = ["sent"]
+    await send(channel, message)
+
+
+@pytest.mark.parametrize("make", [Trail, InMemoryChannelLayer])
+async def test_what_a_layer_writes_on_a_message_stays_as_it_is(make: Any, telemetry: Telemetry) -> None:
+    """The sender sees it, and each member has a copy of its own, whoever comes between."""
+    for _ in swapped(make()):
+        layer: Any = get_channel_layer()
+        if make is not Trail:
+            layer.send = functools.partial(marked, layer.send)
+        for name in "ab":
+            await layer.group_add("room_7", name)
+        message: dict[str, Any] = {"type": "room.news"}
+        await layer.group_send("room_7", message)
+        first = await layer.receive("a")
+        first["trail"].append("read")
+
+        assert message == await layer.receive("b") == {"type": "room.news", "trail": ["sent"]}
+        assert (2, 2, 0) == sums(telemetry)
 
 
 class Front:
@@ -693,6 +727,52 @@ async def test_what_arrives_for_a_consumer_that_is_gone_is_lost(server: Any) -> 
             (name,) = layer.send.__self__.gone
             await layer.group_discard("room_7", name)
             assert {} == telemetry.points("ws.layer.orphans")
+
+
+async def test_those_that_leave_in_order_do_not_hide_those_that_do_not(
+    server: Any, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memberships that were left behind are all counted, and what waited is lost once, however many leave later."""
+    monkeypatch.setattr(inbox, "GONE_LIMIT", 5)
+
+    class Leaky(AsyncJsonWebsocketConsumer):
+        async def connect(self) -> None:
+            if self.scope["leaks"]:
+                await self.channel_layer.group_add("room_7", self.channel_name)
+                await self.channel_layer.group_send("room_7", NEWS)
+            await self.accept()
+
+    telemetry.recorder.policy.declare(semconv.TEMPLATE, [TEMPLATE])
+    for _ in swapped(InMemoryChannelLayer(expiry=0)):
+        layer: Any = get_channel_layer()
+        app = otel_ws.WebSocketMiddleware(Leaky.as_asgi())
+        for leaks in (True, True, *[False] * 6):
+            await server(app, CONNECT, DISCONNECT, leaks=leaks).run()
+        await layer.group_send("nobody", NEWS)
+
+        assert 2 == telemetry.value("ws.layer.orphans", messaging_destination_template=TEMPLATE)
+        assert (3, 0) == (dropped(telemetry, "CONSUMER_GONE"), dropped(telemetry, "EXPIRED"))
+        assert 5 == len(layer.send.__self__.gone)
+        for _number in range(9):
+            await server(app, CONNECT, DISCONNECT, leaks=True).run()
+        assert 11 == telemetry.value("ws.layer.orphans", messaging_destination_template=TEMPLATE)
+
+
+async def test_a_name_that_is_given_again_is_read(server: Any, telemetry: Telemetry) -> None:
+    """A layer whose channels have names of its own: nothing is lost where a consumer comes back."""
+
+    class Named(InMemoryChannelLayer):
+        async def new_channel(self, prefix: str = "specific.") -> str:
+            return "user!7"
+
+    for _ in swapped(Named()):
+        app = otel_ws.WebSocketMiddleware(Member.as_asgi())
+        for _number in range(2):
+            await server(app, CONNECT, ASK, DISCONNECT, got=[]).run()
+
+        attempted, handled, lost = sums(telemetry)
+        assert (2, {}) == (attempted, telemetry.recorder.snapshot().values[semconv.LAYER_DEPTH])
+        assert attempted == handled + lost
 
 
 async def test_memberships_are_counted_by_template(server: Any) -> None:
