@@ -36,6 +36,17 @@ class ShapeError(Exception):
 
 def of(layer: Any, observed: Observed) -> Losses | None:
     """What finds the layer's losses, at work from now on; ``None`` for a layer that nobody knows."""
+    found = _found(layer, observed)
+    if found is not None:
+        try:
+            found.join()
+        except BaseException:
+            found.leave()
+            raise
+    return found
+
+
+def _found(layer: Any, observed: Observed) -> Losses | None:
     if isinstance(layer, InMemoryChannelLayer):
         return InMemory(layer, observed)
     core = sys.modules.get("channels_redis.core")
@@ -65,6 +76,9 @@ class Losses:
         self.layer = layer
         self.observed = observed
         self._replaced: list[tuple[Any, str, Any, Any]] = []
+
+    def join(self) -> None:
+        """Put what is needed into the layer; what raises is undone by ``leave``."""
 
     def replace(self, owner: Any, name: str, stand_in: Any) -> None:
         """Put something in the place of an attribute, on the instance, until ``leave``."""
@@ -104,7 +118,10 @@ class Losses:
 
     def carry(self, serializer: Any) -> None:
         """Let carriers ride in the serialiser's bytes, if its own decoder does not see them."""
-        as_bytes, from_bytes = serializer.as_bytes, serializer.from_bytes
+        # Channels' registry takes one that has neither.
+        as_bytes, from_bytes = getattr(serializer, "as_bytes", None), getattr(serializer, "from_bytes", None)
+        if as_bytes is None or from_bytes is None:
+            return
         form = form_of(as_bytes, from_bytes)
         if form is None:
             return
@@ -140,14 +157,18 @@ class InMemory(Losses):
 
     def __init__(self, layer: Any, observed: Observed) -> None:
         super().__init__(layer, observed)
+        # Nothing can have expired before; a look at every queue costs as much as the cleaning itself.
+        self._due = math.inf
+
+    def join(self) -> None:
+        """What the layer throws away is counted where it does."""
+        layer = self.layer
         if not isinstance(layer.channels, dict) or not callable(layer._clean_expired):
             raise ShapeError
         names, own = ("send", "receive", "group_send"), vars(layer)
         self.carries = all(
             name not in own and getattr(type(layer), name) is getattr(InMemoryChannelLayer, name) for name in names
         )
-        # Nothing can have expired before; a look at every queue costs as much as the cleaning itself.
-        self._due = math.inf
         clean, now = layer._clean_expired, time.time
 
         def cleaned() -> None:
@@ -212,11 +233,11 @@ class RedisPubSub(Losses):
 
     watches = True
 
-    def __init__(self, layer: Any, observed: Observed) -> None:
-        super().__init__(layer, observed)
-        if not callable(layer._get_layer):
+    def join(self) -> None:
+        """Its connections come with each event loop."""
+        if not callable(self.layer._get_layer):
             raise ShapeError
-        self.carry(layer._serializer)
+        self.carry(self.layer._serializer)
 
     def publishing(self, about: Publishing) -> None:
         """Each event loop has connections of its own, made when they are first needed."""

@@ -29,16 +29,22 @@ class RedisCore(Losses):
 
     def __init__(self, layer: Any, observed: Observed) -> None:
         super().__init__(layer, observed)
+        self.held: set[str] = set()
+        self._buffers: _Buffers | None = None
+        self._plain: dict[str, Any] = {}
+        self._poll: Poll | None = None
+
+    def join(self) -> None:
+        """The layer gets a buffer that tells what it drops."""
+        layer = self.layer
         buffer = layer.receive_buffer
         factory: Any = getattr(buffer, "default_factory", None)
         kind: Any = getattr(factory, "func", None)
         mapped = layer._map_channel_keys_to_connection
         if type(buffer) is not defaultdict or not isinstance(kind, type) or not issubclass(kind, asyncio.Queue):
             raise ShapeError
-        self.held: set[str] = set()
         self._buffers = _Buffers(self, _counting(factory.func), factory.args, buffer)
-        layer.receive_buffer = self._buffers
-        self._plain = buffer
+        layer.receive_buffer, self._plain = self._buffers, buffer
         self.replace(layer, "_map_channel_keys_to_connection", functools.partial(self._mapped, mapped))
         self.replace(layer, "connection", functools.partial(self._connection, layer.connection))
         self.carry(layer._serializer)
@@ -51,7 +57,7 @@ class RedisCore(Losses):
         super().leave()
         if self._poll is not None:
             self._poll.stop()
-        if self.layer.receive_buffer is self._buffers:
+        if self._buffers is not None and self.layer.receive_buffer is self._buffers:
             self._plain.clear()
             self._plain.update(self._buffers)
             self.layer.receive_buffer = self._plain
@@ -71,7 +77,7 @@ class RedisCore(Losses):
         """What the last look at Redis found, where that was this process's turn, and what is buffered here."""
         if self._poll is not None:
             yield from self._poll.found()
-        for channel, queue in list(self._buffers.items()):
+        for channel, queue in list(self.layer.receive_buffer.items()):
             if (depth := queue.qsize()) and channel not in self.observed.gone:
                 yield Queue("consumer", channel, depth, self.layer.capacity, None)
 
@@ -81,7 +87,7 @@ class RedisCore(Losses):
 
     def waiting(self, channel: str) -> int:
         """What another consumer put into the channel's queue since its own was cancelled."""
-        queue = self._buffers.get(channel)
+        queue = self.layer.receive_buffer.get(channel)
         return 0 if queue is None else int(queue.qsize())
 
     def interrupted(self, channel: Any, watched: Any) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -19,10 +21,12 @@ from channels.exceptions import ChannelFull
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.layers import channel_layers, get_channel_layer
 from channels.routing import URLRouter
+from channels_redis.serializers import registry
 from django.urls import path
 
-from otel_ws import semconv, testing
+from otel_ws import faults, semconv, testing
 from otel_ws.channels import carrier
+from otel_ws.channels.layer import observe
 from otel_ws.testing import Telemetry
 
 pytestmark = pytest.mark.usefixtures("no_faults")
@@ -97,6 +101,62 @@ async def members(server: Any, layer: Any, count: int, leave: asyncio.Event, **s
     ]
     await until(lambda: sum(len(one.groups) for one in layer.send.__self__.inboxes.values()) == count)
     return runs, got
+
+
+class Own:
+    """A serializer that has only what Channels' registry asks for."""
+
+    def __init__(self, **settings: Any) -> None:
+        pass
+
+    def serialize(self, message: Any) -> bytes:
+        """With something in front that makes equal messages differ."""
+        return os.urandom(12) + json.dumps(message).encode()
+
+    def deserialize(self, body: bytes) -> Any:
+        """Without it."""
+        return json.loads(body[12:])
+
+
+@pytest.mark.parametrize("make", [core.RedisChannelLayer, pubsub.RedisPubSubChannelLayer])
+async def test_a_serializer_of_ones_own_works_as_before(
+    ports: list[int], server: Any, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing travels with its messages, and they are counted."""
+    monkeypatch.setitem(registry._registry, "own", Own)
+    layer = make(hosts=hosts(ports), serializer_format="own")
+    before = set(vars(layer))
+    async with observed(layer) as (layer, telemetry):
+        leave = asyncio.Event()
+        runs, got = await members(server, layer, 2, leave)
+        await layer.group_send("room_7", NEWS)
+        await until(lambda: all(got))
+        leave.set()
+        await asyncio.gather(*runs)
+
+        assert [[NEWS], [NEWS]] == got
+        assert 2 == telemetry.value("messaging.client.consumed.messages")
+        assert layer.send.__self__.losses is not None
+
+    assert before == set(vars(layer))
+
+
+@pytest.mark.parametrize("make", [core.RedisChannelLayer, pubsub.RedisPubSubChannelLayer])
+async def test_what_fails_half_way_is_undone(ports: list[int], make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer that looks otherwise than expected is as it was, and what its methods say is counted."""
+    monkeypatch.setattr("otel_ws.channels.losses.Losses.carry", None)
+    layer = make(hosts=hosts(ports))
+    before = set(vars(layer)), type(getattr(layer, "receive_buffer", None))
+    with testing.capture() as telemetry:
+        observe(layer)
+        during = set(vars(layer)) - {"send", "receive", "new_channel", "group_send", "group_add", "group_discard"}
+
+        assert before == (during, type(getattr(layer, "receive_buffer", None)))
+        assert {"layer.losses": 1} == faults.snapshot()
+        await layer.send("somewhere", NEWS)
+        assert 1 == telemetry.value("messaging.client.sent.messages")
+    faults.reset()
+    await layer.flush()
 
 
 @pytest.mark.parametrize("make", [core.RedisChannelLayer, pubsub.RedisPubSubChannelLayer])
