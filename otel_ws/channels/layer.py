@@ -15,7 +15,7 @@ from typing import Any, Final
 from otel_ws import recorder, semconv
 from otel_ws.channels import backlog, losses
 from otel_ws.channels.carrier import Carried, carried, carrier_of
-from otel_ws.channels.inbox import Inbox, arriving
+from otel_ws.channels.inbox import Gone, Inbox, arriving
 from otel_ws.channels.publishing import Publishing, publishing
 from otel_ws.faults import fault
 from otel_ws.recorder import Recorder
@@ -23,8 +23,6 @@ from otel_ws.semconv import OTHER
 from otel_ws.signals import spans as span_tools
 from otel_ws.types import Labels
 
-# So many channels are remembered whose consumer is gone: what still arrives for them is lost.
-GONE_LIMIT: Final = 4096
 _ABSENT: Final = object()
 _VERBS: Final = ("send", "receive", "new_channel", "group_send", "group_add", "group_discard")
 
@@ -83,8 +81,9 @@ class Observed:
         self.inboxes: dict[str, Inbox] = {}
         # Of consumers whose handlers nobody watches: those of HTTP, which may stream events.
         self.unwatched: dict[str, Inbox] = {}
-        # Channels whose consumer is gone, with the groups that they were left in.
-        self.gone: dict[str, tuple[str, ...]] = {}
+        self.gone = Gone()
+        # Memberships of channels that are remembered no longer, by template.
+        self.forgotten: Counter[str] = Counter()
         self.losses: losses.Losses | None = None
         # Whether what is sent here stays here: then it is known for whom it is.
         self._copies = self._carries = False
@@ -308,6 +307,8 @@ class Observed:
         if inbox is not None and inbox.channel is None and type(channel) is str:
             inbox.channel = channel
             inbox.layer = self
+            # A layer may give the same name again.
+            self.gone.pop(channel, None)
             (self.inboxes if inbox.is_watched else self.unwatched)[channel] = inbox
         return channel
 
@@ -343,9 +344,9 @@ class Observed:
         inbox.message = inbox.carrier = None
         if self.losses is not None:
             unread += self.losses.waiting(channel)
-        self.gone[channel] = inbox.groups
-        if len(self.gone) > GONE_LIMIT:
-            del self.gone[next(iter(self.gone))]
+        active = recorder.active()
+        for group in self.gone.left(channel, inbox.groups, unread > 0):
+            self.forgotten[OTHER if active is None else active.deliveries.of_name(group).template] += 1
         self.lost("CONSUMER_GONE", unread)
 
 
@@ -367,6 +368,7 @@ def _members(active: Recorder, metric: semconv.Metric) -> Iterator[tuple[Labels,
     for observed in list(_observed.values()):
         if metric is semconv.LAYER_ORPHANS:
             groups = [group for left in list(observed.gone.values()) for group in left]
+            found.update(observed.forgotten)
         else:
             here = [*observed.inboxes.values(), *observed.unwatched.values()]
             groups = [group for inbox in here for group in inbox.groups]
