@@ -17,6 +17,8 @@ from otel_ws.tally import Cells
 
 # So many names are remembered with their template; after that they are looked at anew.
 NAMES_LIMIT: Final = 4096
+# Channels refuses a name of this length, and whoever makes names of what a client says may try.
+_TOO_LONG: Final = 100
 SYSTEM: Final = MESSAGING_SYSTEM.choices[0]
 _PLACE: Final = re.compile(r"\{[^{}]*\}")
 _TIMES: Final = LAYER_LAG.bounds
@@ -82,7 +84,8 @@ class Deliveries:
         self._by_name: dict[str, Delivery] = {}
         # Names of groups and channels that match no template: they stay here, and only their number is told.
         self._undeclared: set[str] = set()
-        self._patterns: list[tuple[re.Pattern[str], str]] = []
+        # The literal parts of each template.
+        self._patterns: list[tuple[list[str], str]] = []
         self._known = 0
 
     def of(self, template: str) -> Delivery:
@@ -98,11 +101,11 @@ class Deliveries:
         """The series of the template that a group's or channel's name was made from."""
         if len(self._templates) != self._known:
             self._learn()
-        if type(name) is not str:
+        if type(name) is not str or len(name) >= _TOO_LONG:
             return self.of(OTHER)
         found = self._by_name.get(name)
         if found is None:
-            found = self.of(next((template for pattern, template in self._patterns if pattern.fullmatch(name)), OTHER))
+            found = self.of(next((template for literal, template in self._patterns if _fits(name, literal)), OTHER))
             if len(self._by_name) >= NAMES_LIMIT:
                 self._by_name.clear()
             self._by_name[name] = found
@@ -121,11 +124,22 @@ class Deliveries:
         self._known = len(templates)
         # The one that says most of the name itself comes first: `match_{id}_staff` before `match_{id}`.
         templates.sort(key=lambda one: (-len(_PLACE.sub("", one)), one))
-        self._patterns = [(_pattern(one), one) for one in templates]
+        self._patterns = [(_PLACE.split(one), one) for one in templates]
         self._by_name.clear()
         self._undeclared = {name for name in tuple(self._undeclared) if self.of_name(name).template == OTHER}
 
 
-def _pattern(template: str) -> re.Pattern[str]:
-    literal = _PLACE.split(template)
-    return re.compile(".+?".join(re.escape(part) for part in literal))
+def _fits(name: str, literal: list[str]) -> bool:
+    """Whether a name is those literal parts with something between them; in one pass, for names may be hostile."""
+    first, *rest = literal
+    if not rest:
+        return name == first
+    if not name.startswith(first):
+        return False
+    at = len(first)
+    for part in rest[:-1]:
+        found = name.find(part, at + 1)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return len(name) - len(rest[-1]) > at and name.endswith(rest[-1])

@@ -1,8 +1,8 @@
 """What travels with a message of a channel layer: when it was sent, its template, and the sender's trace context.
 
 It never becomes a key of the message. In one process it rides on a dict that equals the message. In serialised bytes
-it is the first value of a key that comes twice: every decoder keeps the second, so a process without otel-ws reads
-exactly the message that was sent. A serialiser of which that is not true carries nothing.
+it is the first value of a key that comes twice: the layers' own decoders keep the second, so a process without otel-ws
+reads exactly the message that was sent. A serialiser of which that is not true carries nothing.
 
 It refuses to know layers, groups and channels.
 """
@@ -124,12 +124,13 @@ def enclosed_in_msgpack(body: bytes, text: str) -> bytes | None:
 
 
 def disclosed_by_msgpack(body: bytes) -> str | None:
-    """The text that ``enclosed_in_msgpack`` put in."""
+    """The text that ``enclosed_in_msgpack`` put in: its key comes again behind it, which no message can say itself."""
     head = _map(body)
     key = None if head is None else _key(body, head[1])
-    if key is None or body[key : key + 1] != b"\xd9" or not body.startswith(_BYTES_MARK, key + 2):
+    if head is None or key is None or body[key : key + 1] != b"\xd9" or not body.startswith(_BYTES_MARK, key + 2):
         return None
-    return body[key + 2 : key + 2 + body[key + 1]].decode("ascii", "replace")
+    end = key + 2 + body[key + 1]
+    return body[key + 2 : end].decode("ascii", "replace") if body.startswith(body[head[1] : key], end) else None
 
 
 def _map(body: bytes) -> tuple[int, int] | None:
@@ -151,8 +152,9 @@ def _key(body: bytes, start: int) -> int | None:
     return start + 2 + body[start + 1] if first == 0xD9 else None
 
 
-_FIRST_KEY: Final = re.compile(rb'\{\s*("(?:[^"\\]|\\.)*")\s*:')
-_FIRST_VALUE: Final = re.compile(rb'\s*"(' + re.escape(_BYTES_MARK) + rb'[^"\\]*)"')
+# A longer key carries nothing: whoever sends it would have every receiver look at all of it.
+_FIRST_KEY: Final = re.compile(rb'\{\s*("(?:[^"\\]|\\.){0,255}")\s*:')
+_FIRST_VALUE: Final = re.compile(rb'\s*"(' + re.escape(_BYTES_MARK) + rb'[^"\\]{0,255})"\s*,\s*')
 
 
 def enclosed_in_json(body: bytes, text: str) -> bytes | None:
@@ -162,10 +164,12 @@ def enclosed_in_json(body: bytes, text: str) -> bytes | None:
 
 
 def disclosed_by_json(body: bytes) -> str | None:
-    """The text that ``enclosed_in_json`` put in."""
+    """The text that ``enclosed_in_json`` put in: its name comes again behind it, which no message can say itself."""
     first = _FIRST_KEY.match(body)
     value = None if first is None else _FIRST_VALUE.match(body, first.end())
-    return None if value is None else value[1].decode("ascii", "replace")
+    if first is None or value is None or not body.startswith(first[1], value.end()):
+        return None
+    return value[1].decode("ascii", "replace")
 
 
 FORMS: Final[tuple[tuple[Enclose, Disclose], ...]] = (

@@ -1,4 +1,4 @@
-"""One consumer's channel: what it was handed and has not handled, and how long that waited.
+"""One consumer's channel: what it was handed and has not handled, how long that waited, and what the consumer leaves.
 
 It knows its layer by the one who observes it, and refuses to know how a layer works.
 """
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from otel_ws.channels.layer import Observed
 
 _BACKLOG_NS: Final = BACKLOG_SECONDS * 1e9
+# So many channels are remembered whose consumer is gone: what still arrives for them is lost.
+GONE_LIMIT: Final = 4096
 # A consumer that is about to ask its layer for a channel.
 arriving: ContextVar[Inbox | None] = ContextVar("otel_ws_arriving", default=None)
 
@@ -65,3 +67,26 @@ class Inbox:
         """The consumer is gone, and with it whoever would have asked for what is left."""
         if self.layer is not None:
             self.layer.left(self)
+
+
+class Gone(dict[str, tuple[str, ...]]):
+    """Channels whose consumer is gone, with the groups that each was left in.
+
+    Of those that nothing can reach any more, in no group and with nothing waiting, as many are kept as there is room.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._clean: dict[str, None] = {}
+
+    def left(self, channel: str, groups: tuple[str, ...], is_waiting: bool) -> tuple[str, ...]:
+        """One more consumer is gone; returns the groups of one that is remembered no longer."""
+        self[channel] = groups
+        self._clean.pop(channel, None)
+        if not groups and not is_waiting:
+            self._clean[channel] = None
+        if len(self) <= GONE_LIMIT:
+            return ()
+        oldest = next(iter(self._clean or self))
+        self._clean.pop(oldest, None)
+        return self.pop(oldest, ())

@@ -12,12 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from channels.exceptions import ChannelFull
-
 from otel_ws import recorder, semconv
 from otel_ws.channels import backlog, losses
 from otel_ws.channels.carrier import Carried, carried, carrier_of
-from otel_ws.channels.inbox import Inbox, arriving
+from otel_ws.channels.inbox import Gone, Inbox, arriving
 from otel_ws.channels.publishing import Publishing, publishing
 from otel_ws.faults import fault
 from otel_ws.recorder import Recorder
@@ -25,11 +23,11 @@ from otel_ws.semconv import OTHER
 from otel_ws.signals import spans as span_tools
 from otel_ws.types import Labels
 
-# So many channels are remembered whose consumer is gone: what still arrives for them is lost.
-GONE_LIMIT: Final = 4096
 _ABSENT: Final = object()
 _VERBS: Final = ("send", "receive", "new_channel", "group_send", "group_add", "group_discard")
 
+# By the layer's id, which is nobody else's as long as what observes it lives. One that stays under somebody's wrapper
+# is kept, for the layer to be observed by it again.
 _observed: Final[weakref.WeakValueDictionary[int, Observed]] = weakref.WeakValueDictionary()
 
 
@@ -58,61 +56,86 @@ def observe(layer: Any) -> None:
             active.sources[metric] = functools.partial(_members, active, metric)
         for metric in backlog.METRICS:
             active.sources[metric] = functools.partial(_waiting, active, metric)
-    if type(getattr(vars(layer).get("send"), "__self__", None)) is not Observed:
-        observed = Observed(layer)
-        _observed[id(observed)] = observed
+    observed = _observed.get(id(layer))
+    if observed is not None:
+        observed.join()
+    elif type(getattr(getattr(layer, "send", None), "__self__", None)) is not Observed:
+        # Not one that stands in front of a layer that is observed.
+        observed = _observed[id(layer)] = Observed(layer)
+        observed.join()
 
 
 def unobserve() -> None:
     """Give every layer its own methods back; one that somebody wrapped after us keeps their wrapper."""
-    for observed in list(_observed.values()):
+    for key, observed in list(_observed.items()):
         observed.leave()
-    _observed.clear()
+        if not observed.is_wrapped():
+            del _observed[key]
 
 
 class Observed:
     """One channel layer, and what stands in for its methods."""
 
     def __init__(self, layer: Any) -> None:
-        own = vars(layer)
         self.layer: Any = layer
         self.inboxes: dict[str, Inbox] = {}
         # Of consumers whose handlers nobody watches: those of HTTP, which may stream events.
         self.unwatched: dict[str, Inbox] = {}
-        # Channels whose consumer is gone, with the groups that they were left in.
-        self.gone: dict[str, tuple[str, ...]] = {}
+        self.gone = Gone()
+        # Memberships of channels that are remembered no longer, by template.
+        self.forgotten: Counter[str] = Counter()
         self.losses: losses.Losses | None = None
-        self._before: dict[str, Any] = {}
-        self._methods: dict[str, Any] = {}
-        for name in _VERBS:
-            method = getattr(layer, name, None)
-            if method is not None:
-                self._methods[name] = method
-                self._before[name] = own.get(name, _ABSENT)
+        # Whether what is sent here stays here: then it is known for whom it is.
+        self._copies = self._carries = False
+        self._watching: losses.Losses | None = None
+        self._is_at_work = False
+        own = vars(layer)
+        found = {name: getattr(layer, name, None) for name in _VERBS}
+        self._methods: dict[str, Any] = {name: method for name, method in found.items() if method is not None}
+        self._before = {name: own.get(name, _ABSENT) for name in self._methods}
         self._send: Any = self._methods.get("send")
         self._receive: Any = self._methods.get("receive")
+
+    def join(self) -> None:
+        """Stand in for the layer's methods, once: one that somebody has wrapped since keeps their wrapper."""
+        if self._is_at_work:
+            return
+        self._is_at_work = True
         try:
-            self.losses = losses.of(layer, self)
+            self.losses = losses.of(self.layer, self)
         except Exception as exc:
             fault("layer.losses", exc)
-        # Whether what is sent here stays here: then it is known for whom it is.
         self._copies = self.losses is not None and self.losses.copies
+        self._carries = self.losses is not None and self.losses.carries
         self._watching = self.losses if self.losses is not None and self.losses.watches else None
-        for name in self._methods:
-            setattr(layer, name, getattr(self, name))
-
-    def leave(self) -> None:
-        """Give the layer its methods back."""
         own = vars(self.layer)
         for name, before in self._before.items():
-            if getattr(own.get(name), "__self__", None) is not self:
+            if own.get(name, _ABSENT) is before:
+                setattr(self.layer, name, getattr(self, name))
+
+    def leave(self) -> None:
+        """Give the layer its methods back; one that somebody wrapped after us keeps their wrapper."""
+        self._is_at_work = self._copies = self._carries = False
+        self._watching = None
+        own = vars(self.layer)
+        for name, before in self._before.items():
+            if getattr(getattr(self.layer, name), "__self__", None) is not self:
                 continue
-            if before is _ABSENT:
+            if name not in own:
+                # The layer keeps its attributes elsewhere.
+                setattr(self.layer, name, self._methods[name])
+            elif before is _ABSENT:
                 del own[name]
             else:
                 own[name] = before
         if self.losses is not None:
             self.losses.leave()
+            self.losses = None
+
+    def is_wrapped(self) -> bool:
+        """Whether there is still something in the place of one of the layer's own methods, which may call us."""
+        own = vars(self.layer)
+        return any(own.get(name, _ABSENT) is not before for name, before in self._before.items())
 
     def lost(self, reason: str, deliveries: int = 1) -> None:
         """The layer lost so many deliveries."""
@@ -145,8 +168,8 @@ class Observed:
         about.attempted += 1
         try:
             result = await self._send(*args, **kwargs)
-        except ChannelFull:
-            about.found_full()
+        except Exception as exc:
+            about.raised(exc)
             raise
         if self._copies and (args[0] if args else kwargs.get("channel")) in self.gone:
             about.found_unread()
@@ -161,8 +184,8 @@ class Observed:
         about.active.observe(semconv.BROADCAST_RECIPIENTS, (about.delivery.template,), 1)
         try:
             result = await self._send(*args, **kwargs)
-        except ChannelFull:
-            about.found_full()
+        except Exception as exc:
+            about.raised(exc)
             raise
         if self._is_unread(args, kwargs):
             about.found_unread()
@@ -181,8 +204,9 @@ class Observed:
             message = _second(args, kwargs)
             if active is not None and isinstance(message, dict):
                 about = Publishing(active, self, operation, args[0] if args else kwargs.get(first), message)
-                if self._copies:
-                    # The layer copies the message in memory, so the carrier rides on it.
+                if self._carries and type(message) is dict and getattr(self.layer.send, "__self__", None) is self:
+                    # The layer copies the message in memory, so the carrier rides on it. Where anybody else's code
+                    # comes between, and for a dict of another class, it is the very object that has to get there.
                     about.message = message = carried(message, about.carrier)
                     if len(args) > 1:
                         args = (args[0], message, *args[2:])
@@ -283,6 +307,8 @@ class Observed:
         if inbox is not None and inbox.channel is None and type(channel) is str:
             inbox.channel = channel
             inbox.layer = self
+            # A layer may give the same name again.
+            self.gone.pop(channel, None)
             (self.inboxes if inbox.is_watched else self.unwatched)[channel] = inbox
         return channel
 
@@ -318,9 +344,9 @@ class Observed:
         inbox.message = inbox.carrier = None
         if self.losses is not None:
             unread += self.losses.waiting(channel)
-        self.gone[channel] = inbox.groups
-        if len(self.gone) > GONE_LIMIT:
-            del self.gone[next(iter(self.gone))]
+        active = recorder.active()
+        for group in self.gone.left(channel, inbox.groups, unread > 0):
+            self.forgotten[OTHER if active is None else active.deliveries.of_name(group).template] += 1
         self.lost("CONSUMER_GONE", unread)
 
 
@@ -342,6 +368,7 @@ def _members(active: Recorder, metric: semconv.Metric) -> Iterator[tuple[Labels,
     for observed in list(_observed.values()):
         if metric is semconv.LAYER_ORPHANS:
             groups = [group for left in list(observed.gone.values()) for group in left]
+            found.update(observed.forgotten)
         else:
             here = [*observed.inboxes.values(), *observed.unwatched.values()]
             groups = [group for inbox in here for group in inbox.groups]

@@ -8,6 +8,7 @@ and nothing travels with its messages. The Redis layer with queues in the server
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import sys
 import time
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from otel_ws.channels.publishing import Publishing
 
 _ABSENT: Final = object()
+# Seconds between two clocks: nothing waits in a layer for a day, so a carrier that says more is wrong.
+_CREDIBLE: Final = 86_400.0
 
 
 class ShapeError(Exception):
@@ -33,6 +36,17 @@ class ShapeError(Exception):
 
 def of(layer: Any, observed: Observed) -> Losses | None:
     """What finds the layer's losses, at work from now on; ``None`` for a layer that nobody knows."""
+    found = _found(layer, observed)
+    if found is not None:
+        try:
+            found.join()
+        except BaseException:
+            found.leave()
+            raise
+    return found
+
+
+def _found(layer: Any, observed: Observed) -> Losses | None:
     if isinstance(layer, InMemoryChannelLayer):
         return InMemory(layer, observed)
     core = sys.modules.get("channels_redis.core")
@@ -49,8 +63,12 @@ def of(layer: Any, observed: Observed) -> Losses | None:
 class Losses:
     """One layer's losses; what it finds, it tells ``observed``."""
 
-    # Whether the layer copies a message in memory, so that a carrier may ride on it.
+    # Whether what is sent here stays here.
     copies = False
+    # Whether a message is copied in memory, by code that we know: a carrier may ride on it.
+    carries = False
+    # Whether it knows how many members a group has when the layer sends to it.
+    counts = False
     # Whether it has to know of every message that somebody asks for.
     watches = False
 
@@ -58,6 +76,9 @@ class Losses:
         self.layer = layer
         self.observed = observed
         self._replaced: list[tuple[Any, str, Any, Any]] = []
+
+    def join(self) -> None:
+        """Put what is needed into the layer; what raises is undone by ``leave``."""
 
     def replace(self, owner: Any, name: str, stand_in: Any) -> None:
         """Put something in the place of an attribute, on the instance, until ``leave``."""
@@ -97,7 +118,10 @@ class Losses:
 
     def carry(self, serializer: Any) -> None:
         """Let carriers ride in the serialiser's bytes, if its own decoder does not see them."""
-        as_bytes, from_bytes = serializer.as_bytes, serializer.from_bytes
+        # Channels' registry takes one that has neither.
+        as_bytes, from_bytes = getattr(serializer, "as_bytes", None), getattr(serializer, "from_bytes", None)
+        if as_bytes is None or from_bytes is None:
+            return
         form = form_of(as_bytes, from_bytes)
         if form is None:
             return
@@ -116,7 +140,7 @@ class Losses:
             message = from_bytes(body, *args, **kwargs)
             try:
                 carrier = read(disclose(bytes(body)))
-                if carrier is not None and type(message) is dict:
+                if carrier is not None and type(message) is dict and abs(time.time() - carrier.sent_at) < _CREDIBLE:
                     return carried(message, carrier)
             except Exception as exc:
                 fault("carrier", exc)
@@ -129,14 +153,22 @@ class Losses:
 class InMemory(Losses):
     """``channels.layers.InMemoryChannelLayer``: messages expire when somebody else receives or publishes."""
 
-    copies = True
+    copies = counts = True
 
     def __init__(self, layer: Any, observed: Observed) -> None:
         super().__init__(layer, observed)
-        if not isinstance(layer.channels, dict) or not callable(layer._clean_expired):
-            raise ShapeError
         # Nothing can have expired before; a look at every queue costs as much as the cleaning itself.
         self._due = math.inf
+
+    def join(self) -> None:
+        """What the layer throws away is counted where it does."""
+        layer = self.layer
+        if not isinstance(layer.channels, dict) or not callable(layer._clean_expired):
+            raise ShapeError
+        names, own = ("send", "receive", "group_send"), vars(layer)
+        self.carries = all(
+            name not in own and getattr(type(layer), name) is getattr(InMemoryChannelLayer, name) for name in names
+        )
         clean, now = layer._clean_expired, time.time
 
         def cleaned() -> None:
@@ -176,18 +208,24 @@ class InMemory(Losses):
     def _clean(self, original: Callable[[], None]) -> None:
         before = self._readable()
         original()
-        self.observed.lost("EXPIRED", before - self._readable())
-        try:
-            heads = [queue._queue[0][0] for queue in self.layer.channels.values() if not queue.empty()]
-        except Exception as exc:
-            heads = []
-            fault("layer.losses", exc)
-        # Something may be on its way into a queue, so an empty layer is looked at again after another expiry.
-        self._due = min(heads, default=time.time() + self.layer.expiry)
+        after = self._readable()
+        # Other threads send and receive meanwhile, so there may be more than before.
+        self.observed.lost("EXPIRED", max(0, before - after))
 
     def _readable(self) -> int:
-        gone = self.observed.gone
-        return sum(queue.qsize() for channel, queue in self.layer.channels.items() if channel not in gone)
+        """How many messages may still be read; sees to it that the layer is looked at when the next one expires."""
+        # Something may be on its way into a queue, so an empty layer is looked at again after another expiry.
+        due, readable, gone = time.time() + self.layer.expiry, 0, self.observed.gone
+        try:
+            for channel, queue in list(self.layer.channels.items()):
+                # What another thread takes meanwhile is not there.
+                for until, _ in itertools.islice(queue._queue, 1):
+                    due = min(due, until)
+                readable += 0 if channel in gone else queue.qsize()
+        except Exception as exc:
+            fault("layer.losses", exc)
+        self._due = due
+        return readable
 
 
 class RedisPubSub(Losses):
@@ -195,11 +233,11 @@ class RedisPubSub(Losses):
 
     watches = True
 
-    def __init__(self, layer: Any, observed: Observed) -> None:
-        super().__init__(layer, observed)
-        if not callable(layer._get_layer):
+    def join(self) -> None:
+        """Its connections come with each event loop."""
+        if not callable(self.layer._get_layer):
             raise ShapeError
-        self.carry(layer._serializer)
+        self.carry(self.layer._serializer)
 
     def publishing(self, about: Publishing) -> None:
         """Each event loop has connections of its own, made when they are first needed."""

@@ -33,7 +33,7 @@ class Publishing:
 
     __slots__ = (
         "_connection", "_started_at", "active", "attempted", "by_key", "carrier", "delivery", "full", "is_counted",
-        "is_over", "is_silent", "layer", "message", "name", "operation", "span", "told", "unread",
+        "is_over", "is_silent", "layer", "message", "name", "operation", "pending", "refused", "span", "told", "unread",
     )  # fmt: skip
 
     def __init__(self, active: Recorder, layer: Observed, operation: str, name: object, message: object) -> None:
@@ -43,8 +43,8 @@ class Publishing:
         self.name = name
         self.message = message
         # Deliveries that were tried, where the layer lets that be known; of those, such as found no room, or nobody to
-        # read them.
-        self.attempted = self.full = self.unread = 0
+        # read them, or were refused; and such as are refused if the layer raises now.
+        self.attempted = self.full = self.unread = self.refused = self.pending = 0
         self.is_counted = False
         # Of a layer that shares a queue between channels: how many of the group's channels wait behind each.
         self.by_key: dict[str, int] = {}
@@ -72,7 +72,14 @@ class Publishing:
         seconds = active.clock() - self._started_at
         error = "" if exc is None else active.policy.label(semconv.ERROR_TYPE, type(exc).__name__)
         self.delivery.sent(active.ledger.local.cells, self.operation, error)
-        lost = exc is not None and not _UNREACHED.isdisjoint(one.__name__ for one in type(exc).__mro__)
+        if isinstance(exc, Exception) and not isinstance(exc, ChannelFull):
+            # Whoever is cancelled does not know what became of it.
+            if self.operation == "group_send" and not self.attempted:
+                # Its members are not known, so it counts as one.
+                self.attempted = int(self.layer.losses is not None and self.layer.losses.counts)
+                self.pending = 1
+            self.refused += self.pending if self.operation == "group_send" else 1
+            self._dropped(_reason(exc), self.refused)
         if self.operation == "group_send":
             if self.told is None:
                 raised = None if exc is None else type(exc).__name__
@@ -83,8 +90,6 @@ class Publishing:
             self._dropped("CHANNEL_FULL", 1)
         if exc is None and self.is_counted and not self.attempted:
             self._dropped("NO_SUBSCRIBER", 1)
-        if lost:
-            self._dropped("DISCONNECTED", 1)
         self._dropped("CONSUMER_GONE", self.unread)
         if self.span is not None:
             self._finish_span(error)
@@ -103,12 +108,14 @@ class Publishing:
         self.active.spans.finish(self.span, f"publish {template}", self.active.policy.known(base, own), error or None)
 
     # A layer's own task may outlive the call that was cancelled: what it finds then is told at once.
-    def found_full(self) -> None:
-        """A channel of the group had no room."""
+    def raised(self, exc: Exception) -> None:
+        """A channel of the group had no room, or the layer did not take the message for it."""
         if self.is_over:
-            self._dropped("CHANNEL_FULL", 1)
-        else:
+            self._dropped("CHANNEL_FULL" if isinstance(exc, ChannelFull) else _reason(exc), 1)
+        elif isinstance(exc, ChannelFull):
             self.full += 1
+        else:
+            self.refused += 1
 
     def found_unread(self) -> None:
         """A channel of the group has nobody who reads it."""
@@ -120,3 +127,8 @@ class Publishing:
     def _dropped(self, reason: str, deliveries: int) -> None:
         if deliveries:
             self.active.layer_dropped(reason, deliveries)
+
+
+def _reason(exc: Exception) -> str:
+    is_away = not _UNREACHED.isdisjoint(one.__name__ for one in type(exc).__mro__)
+    return "DISCONNECTED" if is_away else "REFUSED"

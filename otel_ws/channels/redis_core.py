@@ -25,20 +25,26 @@ if TYPE_CHECKING:
 class RedisCore(Losses):
     """``channels_redis.core.RedisChannelLayer``: a key in Redis for each process, then a queue for each channel."""
 
-    watches = True
+    watches = counts = True
 
     def __init__(self, layer: Any, observed: Observed) -> None:
         super().__init__(layer, observed)
+        self.held: set[str] = set()
+        self._buffers: _Buffers | None = None
+        self._plain: dict[str, Any] = {}
+        self._poll: Poll | None = None
+
+    def join(self) -> None:
+        """The layer gets a buffer that tells what it drops."""
+        layer = self.layer
         buffer = layer.receive_buffer
         factory: Any = getattr(buffer, "default_factory", None)
         kind: Any = getattr(factory, "func", None)
         mapped = layer._map_channel_keys_to_connection
         if type(buffer) is not defaultdict or not isinstance(kind, type) or not issubclass(kind, asyncio.Queue):
             raise ShapeError
-        self.held: set[str] = set()
         self._buffers = _Buffers(self, _counting(factory.func), factory.args, buffer)
-        layer.receive_buffer = self._buffers
-        self._plain = buffer
+        layer.receive_buffer, self._plain = self._buffers, buffer
         self.replace(layer, "_map_channel_keys_to_connection", functools.partial(self._mapped, mapped))
         self.replace(layer, "connection", functools.partial(self._connection, layer.connection))
         self.carry(layer._serializer)
@@ -51,7 +57,7 @@ class RedisCore(Losses):
         super().leave()
         if self._poll is not None:
             self._poll.stop()
-        if self.layer.receive_buffer is self._buffers:
+        if self._buffers is not None and self.layer.receive_buffer is self._buffers:
             self._plain.clear()
             self._plain.update(self._buffers)
             self.layer.receive_buffer = self._plain
@@ -71,7 +77,7 @@ class RedisCore(Losses):
         """What the last look at Redis found, where that was this process's turn, and what is buffered here."""
         if self._poll is not None:
             yield from self._poll.found()
-        for channel, queue in list(self._buffers.items()):
+        for channel, queue in list(self.layer.receive_buffer.items()):
             if (depth := queue.qsize()) and channel not in self.observed.gone:
                 yield Queue("consumer", channel, depth, self.layer.capacity, None)
 
@@ -81,7 +87,7 @@ class RedisCore(Losses):
 
     def waiting(self, channel: str) -> int:
         """What another consumer put into the channel's queue since its own was cancelled."""
-        queue = self._buffers.get(channel)
+        queue = self.layer.receive_buffer.get(channel)
         return 0 if queue is None else int(queue.qsize())
 
     def interrupted(self, channel: Any, watched: Any) -> None:
@@ -91,11 +97,12 @@ class RedisCore(Losses):
             self.observed.lost("CONSUMER_GONE")
 
     def _mapped(self, original: Callable[..., Any], channel_names: Any, message: Any) -> Any:
-        result = original(channel_names, message)
         about = self.observed.being_published()
         if about is not None:
             about.is_counted = True
-            about.attempted = len(channel_names)
+            about.attempted = about.pending = len(channel_names)
+        result = original(channel_names, message)
+        if about is not None:
             by_key: dict[str, int] = {}
             for channel in channel_names:
                 key = self.layer.prefix + (self.layer.non_local_name(channel) if "!" in channel else channel)
@@ -151,17 +158,26 @@ class _Shard:
     async def eval(self, script: Any, numkeys: Any, *args: Any) -> Any:
         if type(script) is not str or script.count(_COUNTED) != 1 or script.count(_RETURNED) != 1:
             full = await self._connection.eval(script, numkeys, *args)
+            self._settled(numkeys, args)
             if type(full) is int:
                 # At least so many: each key stands for one channel or more.
                 self._about.full += full
             return full
         told = script.replace(_COUNTED, f"{_COUNTED} full[#full + 1] = i").replace(_RETURNED, "return full")
         keys = await self._connection.eval(f"local full = {{}}\n{told}", numkeys, *args)
+        self._settled(numkeys, args)
         try:
             self._about.full += sum(self._about.by_key.get(args[int(place) - 1], 1) for place in keys)
         except Exception as exc:
             fault("layer.losses", exc)
         return len(keys)
+
+    def _settled(self, numkeys: Any, args: tuple[Any, ...]) -> None:
+        """What is for these keys cannot be refused any more."""
+        try:
+            self._about.pending -= sum(self._about.by_key.get(key, 0) for key in args[: int(numkeys)])
+        except Exception as exc:
+            fault("layer.losses", exc)
 
 
 def _is_cleaning(pipe: Any) -> bool:

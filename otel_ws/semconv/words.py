@@ -71,7 +71,7 @@ UNITS: Final = words(
 REASONS: Final = (
     "MSG_RATE", "CONN_LIMIT", "ROOM_FULL", "PAYLOAD_TOO_BIG", "JWT_EXPIRED", "JWT_INVALID", "ROLE_NOT_ALLOWED",
     "REJECTED", "NO_ROUTE", "HANDLER_ERROR", "CLIENT_GONE", "NEVER_ACCEPTED", "CANCELLED", "CHANNEL_FULL", "EXPIRED",
-    "BUFFER_OVERFLOW", "CONSUMER_GONE", "NO_SUBSCRIBER", "DISCONNECTED",
+    "BUFFER_OVERFLOW", "CONSUMER_GONE", "NO_SUBSCRIBER", "DISCONNECTED", "REFUSED",
 )  # fmt: skip
 # Of the IANA registry of WebSocket subprotocols, and of what Channels applications speak; others are declared.
 SUBPROTOCOLS: Final = (

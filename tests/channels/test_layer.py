@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -21,7 +24,8 @@ from opentelemetry.trace import SpanKind
 
 import otel_ws
 from otel_ws import WebSocketMiddleware, faults, recorder, semconv, testing
-from otel_ws.channels import patches
+from otel_ws.channels import inbox, patches
+from otel_ws.channels.layer import observe
 from otel_ws.testing import Telemetry
 
 CONNECT = {"type": "websocket.connect"}
@@ -252,6 +256,104 @@ def test_a_wrapper_put_over_ours_stays(plain: Any) -> None:
         get_channel_layer().send = theirs
 
     assert theirs is vars(plain).pop("send")
+
+
+async def test_a_layer_that_somebody_wraps_is_counted_once(plain: Any) -> None:
+    """However often it is asked for, and after another start too: the wrapper stays the outermost."""
+
+    def wrapped(inner: Any) -> Any:
+        async def theirs(channel: str, message: Any) -> None:
+            await inner(channel, message)
+
+        return theirs
+
+    for start in range(2):
+        with testing.capture() as telemetry:
+            layer: Any = get_channel_layer()
+            if not start:
+                layer.send = wrapped(layer.send)
+            theirs = layer.send
+            for _ in range(3):
+                assert get_channel_layer().send is theirs
+            await layer.group_add("room_7", "somewhere")
+            await layer.group_send("room_7", NEWS)
+
+            assert (NEWS, (1, 1, 0)) == (await layer.receive("somewhere"), sums(telemetry))
+
+    assert vars(plain)["send"].__name__ == "theirs"
+    assert not {"receive", "group_send", "group_add"} & vars(plain).keys()
+
+
+async def test_a_test_double_put_over_ours_is_used(layer: Any, telemetry: Telemetry) -> None:
+    """Though the layer is asked for meanwhile; afterwards all is as before."""
+    with mock.patch.object(layer, "send", new=mock.AsyncMock()):
+        await get_channel_layer().send("somewhere", NEWS)
+        get_channel_layer().send.assert_awaited_once()
+    await layer.send("somewhere", NEWS)
+
+    assert (NEWS, (1, 1, 0)) == (await layer.receive("somewhere"), sums(telemetry))
+
+
+class Trail(InMemoryChannelLayer):
+    """An application's layer that notes on each message where it went."""
+
+    async def group_send(self, group: str, message: Any) -> None:
+        """Edit the very message."""
+        message["trail"] = ["sent"]
+        await super().group_send(group, message)
+
+
+async def marked(send: Any, channel: str, message: Any) -> None:
+    """The same, as a wrapper around a layer's ``send``."""
+    message["trail"] = ["sent"]
+    await send(channel, message)
+
+
+@pytest.mark.parametrize("make", [Trail, InMemoryChannelLayer])
+async def test_what_a_layer_writes_on_a_message_stays_as_it_is(make: Any, telemetry: Telemetry) -> None:
+    """The sender sees it, and each member has a copy of its own, whoever comes between."""
+    for _ in swapped(make()):
+        layer: Any = get_channel_layer()
+        if make is not Trail:
+            layer.send = functools.partial(marked, layer.send)
+        for name in "ab":
+            await layer.group_add("room_7", name)
+        message: dict[str, Any] = {"type": "room.news"}
+        await layer.group_send("room_7", message)
+        first = await layer.receive("a")
+        first["trail"].append("read")
+
+        assert message == await layer.receive("b") == {"type": "room.news", "trail": ["sent"]}
+        assert (2, 2, 0) == sums(telemetry)
+
+
+class Front:
+    """A third party's layer that stands in front of another one."""
+
+    def __init__(self, inner: Any) -> None:
+        object.__setattr__(self, "_inner", inner)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._inner, name, value)
+
+
+@pytest.mark.parametrize("is_inner_first", [True, False])
+async def test_a_layer_in_front_of_another_is_counted_once(is_inner_first: bool) -> None:
+    """It hands out the other's methods, and takes what is put in their place to the other."""
+    ours = Unknown()
+    with testing.capture() as telemetry:
+        for _ in swapped(Front(ours)):
+            if is_inner_first:
+                observe(ours)
+            layers: list[Any] = [get_channel_layer() for _again in range(3)]
+            await layers[-1].send("a", NEWS)
+
+            assert (NEWS, (1, 1, 0)) == (await layers[-1].receive("a"), sums(telemetry))
+
+    assert ours.send == Unknown.send.__get__(ours)
 
 
 def test_without_telemetry_a_layer_is_left_alone(plain: Any) -> None:
@@ -587,6 +689,22 @@ async def test_in_a_flood_everything_adds_up(server: Any, capacity: int, members
             assert dropped(telemetry, "CONSUMER_GONE") == in_flight + taken
 
 
+async def test_what_the_layer_raises_at_is_lost(layer: Any, telemetry: Telemetry) -> None:
+    """A message that nothing copies, for a channel and for each of two members; and names that are none."""
+    for name in "ab":
+        await layer.group_add("room_7", name)
+    mute = {"type": "room.news", "lock": threading.Lock()}
+    for publish in (layer.send("a", mute), layer.group_send("room_7", mute), layer.send("no name", NEWS)):
+        with pytest.raises(TypeError):
+            await publish
+    await layer.send("a", NEWS)
+    with pytest.raises(TypeError):
+        await layer.group_send("no name", NEWS)
+
+    assert (6, 0, 5) == sums(telemetry)
+    assert 5 == dropped(telemetry, "REFUSED")
+
+
 async def test_what_arrives_for_a_consumer_that_is_gone_is_lost(server: Any) -> None:
     """A membership outlived its connection: each message to it is counted, once."""
 
@@ -609,6 +727,52 @@ async def test_what_arrives_for_a_consumer_that_is_gone_is_lost(server: Any) -> 
             (name,) = layer.send.__self__.gone
             await layer.group_discard("room_7", name)
             assert {} == telemetry.points("ws.layer.orphans")
+
+
+async def test_those_that_leave_in_order_do_not_hide_those_that_do_not(
+    server: Any, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memberships that were left behind are all counted, and what waited is lost once, however many leave later."""
+    monkeypatch.setattr(inbox, "GONE_LIMIT", 5)
+
+    class Leaky(AsyncJsonWebsocketConsumer):
+        async def connect(self) -> None:
+            if self.scope["leaks"]:
+                await self.channel_layer.group_add("room_7", self.channel_name)
+            await self.accept()
+
+    telemetry.recorder.policy.declare(semconv.TEMPLATE, [TEMPLATE])
+    for _ in swapped(InMemoryChannelLayer()):
+        layer: Any = get_channel_layer()
+        app = otel_ws.WebSocketMiddleware(Leaky.as_asgi())
+        for leaks in (True, True, *[False] * 6):
+            await server(app, CONNECT, DISCONNECT, leaks=leaks).run()
+            await layer.group_send("room_7", NEWS)
+
+        assert 2 == telemetry.value("ws.layer.orphans", messaging_destination_template=TEMPLATE)
+        assert (15, 0, 15) == sums(telemetry)
+        assert 15 == dropped(telemetry, "CONSUMER_GONE")
+        assert 5 == len(layer.send.__self__.gone)
+        for _number in range(9):
+            await server(app, CONNECT, DISCONNECT, leaks=True).run()
+        assert 11 == telemetry.value("ws.layer.orphans", messaging_destination_template=TEMPLATE)
+
+
+async def test_a_name_that_is_given_again_is_read(server: Any, telemetry: Telemetry) -> None:
+    """A layer whose channels have names of its own: nothing is lost where a consumer comes back."""
+
+    class Named(InMemoryChannelLayer):
+        async def new_channel(self, prefix: str = "specific.") -> str:
+            return "user!7"
+
+    for _ in swapped(Named()):
+        app = otel_ws.WebSocketMiddleware(Member.as_asgi())
+        for _number in range(2):
+            await server(app, CONNECT, ASK, DISCONNECT, got=[]).run()
+
+        attempted, handled, lost = sums(telemetry)
+        assert (2, {}) == (attempted, telemetry.recorder.snapshot().values[semconv.LAYER_DEPTH])
+        assert attempted == handled + lost
 
 
 async def test_memberships_are_counted_by_template(server: Any) -> None:
@@ -650,6 +814,26 @@ async def test_what_expires_is_lost(monkeypatch: pytest.MonkeyPatch, telemetry: 
         assert 3 == dropped(telemetry, "EXPIRED")
         attempted, handled, lost = sums(telemetry)
         assert attempted == handled + lost
+
+
+async def test_a_layer_may_change_while_it_is_looked_at(telemetry: Telemetry) -> None:
+    """Other threads send meanwhile: the application hears nothing of it, and neither do we."""
+    ours = InMemoryChannelLayer(expiry=0)
+
+    class Shared(asyncio.Queue[Any]):
+        def qsize(self) -> int:
+            ours.channels[f"channel{len(ours.channels)}"] = asyncio.Queue()
+            return super().qsize()
+
+    for _ in swapped(ours):
+        layer: Any = get_channel_layer()
+        await layer.group_send("nobody", NEWS)
+        ours.channels["old"] = Shared()
+        ours.channels["old"].put_nowait((0.0, NEWS))
+
+        await layer.group_send("nobody", NEWS)
+
+        assert 1 == dropped(telemetry, "EXPIRED")
 
 
 async def test_a_publish_to_nobody_is_told(layer: Any, telemetry: Telemetry) -> None:

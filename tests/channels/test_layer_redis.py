@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -19,9 +21,12 @@ from channels.exceptions import ChannelFull
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.layers import channel_layers, get_channel_layer
 from channels.routing import URLRouter
+from channels_redis.serializers import registry
 from django.urls import path
 
-from otel_ws import semconv, testing
+from otel_ws import faults, semconv, testing
+from otel_ws.channels import carrier
+from otel_ws.channels.layer import observe
 from otel_ws.testing import Telemetry
 
 pytestmark = pytest.mark.usefixtures("no_faults")
@@ -98,6 +103,62 @@ async def members(server: Any, layer: Any, count: int, leave: asyncio.Event, **s
     return runs, got
 
 
+class Own:
+    """A serializer that has only what Channels' registry asks for."""
+
+    def __init__(self, **settings: Any) -> None:
+        pass
+
+    def serialize(self, message: Any) -> bytes:
+        """With something in front that makes equal messages differ."""
+        return os.urandom(12) + json.dumps(message).encode()
+
+    def deserialize(self, body: bytes) -> Any:
+        """Without it."""
+        return json.loads(body[12:])
+
+
+@pytest.mark.parametrize("make", [core.RedisChannelLayer, pubsub.RedisPubSubChannelLayer])
+async def test_a_serializer_of_ones_own_works_as_before(
+    ports: list[int], server: Any, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing travels with its messages, and they are counted."""
+    monkeypatch.setitem(registry._registry, "own", Own)
+    layer = make(hosts=hosts(ports), serializer_format="own")
+    before = set(vars(layer))
+    async with observed(layer) as (layer, telemetry):
+        leave = asyncio.Event()
+        runs, got = await members(server, layer, 2, leave)
+        await layer.group_send("room_7", NEWS)
+        await until(lambda: all(got))
+        leave.set()
+        await asyncio.gather(*runs)
+
+        assert [[NEWS], [NEWS]] == got
+        assert 2 == telemetry.value("messaging.client.consumed.messages")
+        assert layer.send.__self__.losses is not None
+
+    assert before == set(vars(layer))
+
+
+@pytest.mark.parametrize("make", [core.RedisChannelLayer, pubsub.RedisPubSubChannelLayer])
+async def test_what_fails_half_way_is_undone(ports: list[int], make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer that looks otherwise than expected is as it was, and what its methods say is counted."""
+    monkeypatch.setattr("otel_ws.channels.losses.Losses.carry", None)
+    layer = make(hosts=hosts(ports))
+    before = set(vars(layer)), type(getattr(layer, "receive_buffer", None))
+    with testing.capture() as telemetry:
+        observe(layer)
+        during = set(vars(layer)) - {"send", "receive", "new_channel", "group_send", "group_add", "group_discard"}
+
+        assert before == (during, type(getattr(layer, "receive_buffer", None)))
+        assert {"layer.losses": 1} == faults.snapshot()
+        await layer.send("somewhere", NEWS)
+        assert 1 == telemetry.value("messaging.client.sent.messages")
+    faults.reset()
+    await layer.flush()
+
+
 @pytest.mark.parametrize("make", [core.RedisChannelLayer, pubsub.RedisPubSubChannelLayer])
 @pytest.mark.parametrize("more", [{}, {"serializer_format": "json"}, {"symmetric_encryption_keys": ["secret"]}])
 async def test_a_message_arrives_as_it_was_sent(ports: list[int], server: Any, make: Any, more: Any) -> None:
@@ -136,6 +197,24 @@ async def test_a_process_without_us_reads_what_was_sent(ports: list[int], make: 
             assert [list(NEWS.items())] * 2 == [list(one.items()) for one in found]
         assert (1, 2) == (telemetry.value("ws.broadcasts"), telemetry.value("messaging.client.consumed.messages"))
         await plain.flush()
+
+
+@pytest.mark.parametrize(("age", "lags"), [(5.0, 1), (-5.0, 1), (200_000.0, 0), (-200_000.0, 0)])
+async def test_a_time_that_nobody_can_believe_is_none(ports: list[int], age: float, lags: int) -> None:
+    """A sender whose clock is days away spoils no sum: its message is one without a carrier."""
+    plain = core.RedisChannelLayer(hosts=hosts(ports)[:1])
+    encode, text = plain._serializer.as_bytes, carrier.Carrier(time.time() - age, TEMPLATE, None).text()
+    plain._serializer.as_bytes = lambda *args, **kwargs: carrier.enclosed_in_msgpack(encode(*args, **kwargs), text)
+    async with observed(core.RedisChannelLayer(hosts=hosts(ports)[:1])) as (layer, telemetry):
+        channel = await layer.new_channel()
+        await plain.send(channel, NEWS)
+
+        assert await layer.receive(channel) == NEWS
+        assert (1, lags) == (
+            telemetry.value("messaging.client.consumed.messages"),
+            telemetry.value("ws.layer.lag", messaging_destination_template=TEMPLATE),
+        )
+        await plain.close_pools()
 
 
 async def test_a_full_process_is_told_as_before(ports: list[int]) -> None:
@@ -259,10 +338,36 @@ async def test_a_server_that_is_away_is_told_as_before(make: Any) -> None:
                 await observed_layer.group_send("room_7", NEWS)
 
             assert 1 == dropped(telemetry, "DISCONNECTED")
+            assert (make is core.RedisChannelLayer, 1) == sums(telemetry)[::2]
             assert 1 == telemetry.value("ws.broadcasts", status="failed")
         channel_layers.backends.pop("default", None)
         if before is not None:
             channel_layers.set("default", before)
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+async def test_what_a_server_refuses_adds_up(ports: list[int], shards: int) -> None:
+    """What raises was attempted and is lost, for each member, also where one server of two took its part."""
+    layer = core.RedisChannelLayer(hosts=hosts(ports)[:shards])
+    async with observed(layer) as (layer, telemetry):
+        for name in "abcdefgh":
+            await layer.group_add("room_7", name)
+        # A string is in the way of one channel's queue.
+        await core.RedisChannelLayer.connection(layer, layer.consistent_hash("a")).set(layer.prefix + "a", "x")
+        mute = {"type": "room.news", "when": object()}
+        for publish in (layer.group_send("room_7", NEWS), layer.group_send("room_7", mute), layer.send("a", mute)):
+            with pytest.raises(Exception, match=r"WRONGTYPE|serialize"):
+                await publish
+        waiting = 0
+        for index in range(shards):
+            connection = core.RedisChannelLayer.connection(layer, index)
+            waiting += sum([await connection.zcard(layer.prefix + name) for name in "bcdefgh"])
+        await core.RedisChannelLayer.connection(layer, layer.consistent_hash("a")).delete(layer.prefix + "a")
+        attempted, handled, lost = sums(telemetry)
+
+        assert (8 + 8 + 1, 0) == (attempted, handled)
+        assert attempted == dropped(telemetry, "REFUSED") + waiting
+        assert lost == dropped(telemetry, "REFUSED")
 
 
 def test_a_layer_gets_its_own_methods_back() -> None:

@@ -187,7 +187,9 @@ async def test_redis_killed_under_load(launch: Callable[..., Any], redis: Any, l
     for (_, status), count in observed.metric("ws_broadcasts_total").items():
         told[status] += count
     assert {"sent": sent + 1, "failed": raised["ConnectionError"]} == told
-    assert raised["ConnectionError"] == observed.metric("ws_layer_dropped_total")["DISCONNECTED",]
+    # One for each publish, or for each of both members where Redis had told them before it died.
+    lost = observed.metric("ws_layer_dropped_total")["DISCONNECTED",]
+    assert raised["ConnectionError"] <= lost <= 2 * raised["ConnectionError"]
     if layer == CORE:
         # What was on its way through the server that died is seen by nobody: the equation is a bound then.
         assert total([observed], "messaging_client_consumed_messages_total") <= attempted([observed])
