@@ -14,7 +14,7 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2026.4.10"
-nox.options.sessions = ["lint", "tests", "base", "system", "privacy", "demo", "ways", "budget", "docs", "stack"]
+nox.options.sessions = ["lint", "tests", "base", "system", "privacy", "demo", "ways", "budget", "docs"]
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
 # A missing Python is skipped with a line that says so, in CI too; the one that runs nox is always in the matrix.
@@ -192,7 +192,7 @@ def docs(session: nox.Session) -> None:
     session.run("python", "collector/generate.py", "--check")
 
 
-@nox.session(requires=["wheel"])
+@nox.session(default=False, requires=["wheel"])
 def stack(session: nox.Session) -> None:
     """The bundle in collector/ with the real programs, built once for all checkouts: ``nox -s stack -- -k rules``."""
     install_stack(session)

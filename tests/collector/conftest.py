@@ -17,7 +17,6 @@ if str(ROOT) not in sys.path:
 
 pytest.importorskip("yaml", reason="nox -s stack has it")
 
-import logging
 import shutil
 from collections.abc import Iterator
 
@@ -35,7 +34,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     data = tmp_path_factory.mktemp("stack")
     with Stack(data) as running:
         running.start()
-        logging.getLogger(__name__).info("ready after %s, MB %s", running.ready, running.memory())
         yield running
     shutil.rmtree(data, ignore_errors=True)
 

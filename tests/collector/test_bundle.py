@@ -194,21 +194,8 @@ def test_data_sources_lead_to_each_other() -> None:
 
 def test_the_bundle_needs_no_file_that_is_not_kept() -> None:
     """No secret, no program and nobody else's source lies in the bundle or in the tests' modules."""
-    kept = [
-        ".yaml",
-        ".yml",
-        ".toml",
-        ".md",
-        ".py",
-        ".url",
-        ".example",
-        ".mod",
-        ".sum",
-        ".go",
-        ".gitkeep",
-        ".gitignore",
-        ".json",
-    ]
+    configuration = {".yaml", ".yml", ".toml", ".url", ".example", ".json", ".gitignore", ".gitkeep"}
+    kept = configuration | {".md", ".py", ".go", ".mod", ".sum"}
     for folder in (BUNDLE, Path(__file__).parent):
         for path in folder.rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts and "secrets" not in path.parts:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import re
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-from otel_ws.semconv import EVENTS, IDS, METRICS, Instrument
+from otel_ws.lines import render
+from otel_ws.semconv import EVENTS, IDS, METRICS, REASON, USER_ID, WS_AUTH_FAIL, Instrument
+from otel_ws.types import Cleared, EventRecord
 from tests.collector.stack import sending
 from tests.collector.stack.example import SERVICE, Count, Played
 from tests.collector.stack.places import BUNDLE, ROOT
@@ -17,8 +21,7 @@ from tests.collector.stack.questions import Questions
 
 UNITS = {metric.name: metric for metric in METRICS}
 RUNBOOKS = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
-# Of the example's own metrics: its meter gives them no unit that would be a suffix.
-PATIENCE = 60
+ID_TEXT = "1234567890123456789"
 
 
 # --- what is declared -----------------------------------------------------------------------------------------
@@ -179,8 +182,6 @@ def spans_of(answer: dict) -> list[dict]:
 
 def hexadecimal(text: str) -> str:
     """An id as people write it; Tempo's JSON has base64."""
-    import base64
-
     return text if re.fullmatch(r"[0-9a-f]{16}|[0-9a-f]{32}", text) else base64.b64decode(text).hex()
 
 
@@ -227,16 +228,10 @@ def test_span_metrics_know_every_span(played: Played, ask: Questions) -> None:
 # --- JSON lines -----------------------------------------------------------------------------------------------
 def test_queries_for_json_lines_run(stack: Stack, ask: Questions) -> None:
     """A line in a file is found by the query that people have; what is no field of ours, and no id, is gone."""
-    from otel_ws.lines import render
-    from otel_ws.semconv import USER_ID, WS_AUTH_FAIL
-    from otel_ws.semconv.attributes import REASON
-    from otel_ws.types import EventRecord
-
     file = stack.places.folder("/var/log/otel-ws") / "shop.jsonl"
-    import time
 
     record = EventRecord(
-        event=WS_AUTH_FAIL, timestamp_ns=time.time_ns(), values={USER_ID: ID_TEXT, REASON: "JWT_EXPIRED"},
+        event=WS_AUTH_FAIL, timestamp_ns=time.time_ns(), values=Cleared({USER_ID: ID_TEXT, REASON: "JWT_EXPIRED"}),
         trace_id=int("ab" * 16, 16), span_id=int("cd" * 8, 16),
     )  # fmt: skip
     line = render(record)
@@ -253,9 +248,6 @@ def test_queries_for_json_lines_run(stack: Stack, ask: Questions) -> None:
     assert all("Jane" not in one and "Jane" not in str(said) for said, one in ask.logs('{service_name="shop"}'))
     assert {labels["reason_code"] for labels, _ in found} == {"JWT_EXPIRED", "_OTHER"}
     assert all('"trace_id":"' + "ab" * 16 in one for _, one in found)
-
-
-ID_TEXT = "1234567890123456789"
 
 
 # --- names ----------------------------------------------------------------------------------------------------
