@@ -358,7 +358,8 @@ def transform(name: str, signal: str, groups: dict[str, list[str]]) -> list[str]
 def processors(vocabulary: Vocabulary) -> str:
     """``otelcol/ids-only.yaml``."""
     keys = {*vocabulary.spans, *vocabulary.labels, *vocabulary.resource, *vocabulary.metric_ids, "event.name"}
-    unsafe = rf"(?s)^.*[^{TEMPLATE_LETTERS}].*$"
+    # With a space, for names of spans; which key may hold one is decided below.
+    unsafe = rf"(?s)^.*[^{TEMPLATE_LETTERS} ].*$"
     out = [
         "# Written by collector/generate.py from otel_ws.semconv and policy.toml. Do not edit: change those.",
         "processors:",

@@ -152,25 +152,25 @@ def test_every_recorded_name_has_data(played: Played, ask: Questions) -> None:
         assert eventually(lambda name=name: ask.samples(f"last_over_time({name}[10m])"), 15), name  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(("page", "query"), blocks("promql"))
-def test_promql_of_a_runbook_runs(page: str, query: str, played: Played, ask: Questions) -> None:
-    """Prometheus takes it."""
-    status, text = ask.raw("prometheus", "/api/v1/query", query=query)
-    assert status == 200, text
+@pytest.mark.parametrize(
+    ("kind", "program", "path", "word"),
+    [
+        ("promql", "prometheus", "/api/v1/query", "query"),
+        ("logql", "loki", "/loki/api/v1/query_range", "query"),
+        ("traceql", "tempo", "/api/search", "q"),
+    ],
+)
+def test_queries_of_the_runbooks_run(
+    kind: str, program: str, path: str, word: str, played: Played, ask: Questions
+) -> None:
+    """The backend takes each of them, as it stands on the page."""
+    queries = blocks(kind)
 
+    refused = [(page, ask.raw(program, path, **{word: query})) for page, query in queries]
+    refused = [(page, answer) for page, answer in refused if answer[0] != 200]
 
-@pytest.mark.parametrize(("page", "query"), blocks("logql"))
-def test_logql_of_a_runbook_runs(page: str, query: str, played: Played, ask: Questions) -> None:
-    """Loki takes it."""
-    status, text = ask.raw("loki", "/loki/api/v1/query_range", query=query)
-    assert status == 200, text
-
-
-@pytest.mark.parametrize(("page", "query"), blocks("traceql"))
-def test_traceql_of_a_runbook_runs(page: str, query: str, played: Played, ask: Questions) -> None:
-    """Tempo takes it."""
-    status, text = ask.raw("tempo", "/api/search", q=query, limit=5)
-    assert status == 200, text
+    assert len(queries) > 15
+    assert not refused
 
 
 # --- one id's way ---------------------------------------------------------------------------------------------
