@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -215,6 +216,28 @@ def test_a_backend_that_is_away_calls_somebody(scene: Scene) -> None:
         sending.post(scene.stack, sending.numbered_logs(sending.Service("full"), 500))
     scene.expect({"CollectorDrops"})
     scene.stack.start("loki")
+
+
+@pytest.mark.incident
+def test_a_collector_that_refuses_calls_somebody(scene: Scene) -> None:
+    """Its memory limit is reached: it takes nothing, says so to whoever sends, and goes on."""
+    options = scene.stack.more_options
+    scene.stack.stop("collector")
+    limits = {"limit_mib": 8, "spike_limit_mib": 4}
+    options["collector"] = [
+        f"--config=yaml:processors::memory_limiter::{key}: {value}" for key, value in limits.items()
+    ]
+    scene.stack.start("collector")
+    answers = set()
+    for _ in range(10):
+        answers.add(sending.post(scene.stack, sending.numbered_logs(sending.Service("full"), 60))[0])
+        time.sleep(1)
+    scene.expect({"CollectorRefuses"})
+    scene.stack.stop("collector")
+    options.pop("collector")
+    scene.stack.start("collector")
+
+    assert 503 in answers
 
 
 def test_a_collector_that_is_away_calls_somebody(scene: Scene) -> None:

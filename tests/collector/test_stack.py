@@ -225,6 +225,36 @@ def test_span_metrics_know_every_span(played: Played, ask: Questions) -> None:
     assert ask.value(expression) == asked
 
 
+def test_who_calls_whom_is_known(stack: Stack, ask: Questions) -> None:
+    """A call from one service to another is an edge of the service graph."""
+    asks, answers = sending.Service("asks"), sending.Service("answers")
+    call = sending.Span("GET /", kind=sending.CLIENT)
+    answer = sending.Span("GET /", parent=call, trace_id=call.trace_id)
+
+    assert sending.post(stack, sending.spans(asks, [call]))[0] == 200
+    assert sending.post(stack, sending.spans(answers, [answer]))[0] == 200
+
+    assert eventually(lambda: ask.value('traces_service_graph_request_total{client="asks",server="answers"}') == 1, 20)
+
+
+def test_links_of_the_data_sources_lead_somewhere(played: Played, ask: Questions) -> None:
+    """Grafana's query from a trace to its lines finds them, and its pattern finds the trace in a JSON line."""
+    path = BUNDLE / "grafana" / "provisioning" / "datasources" / "stack.yaml"
+    sources = {
+        one["uid"]: one["jsonData"] for one in yaml.safe_load(path.read_text())["datasources"] if "jsonData" in one
+    }
+    found = eventually(lambda: ask.tempo_search(f'{{ resource.service.name = "{SERVICE}" && name =~ "connect .*" }}'))
+    trace_id = found[0]["traceID"].rjust(32, "0")
+    # Grafana reads $$ as $, and fills in what stands in braces.
+    query = sources["tempo"]["tracesToLogsV2"]["query"].replace("$$", "$")
+    query = query.replace('${__span.tags["service.name"]}', SERVICE).replace("${__trace.traceId}", trace_id)
+
+    assert eventually(lambda: ask.logs(query))
+    pattern = next(one["matcherRegex"] for one in sources["loki"]["derivedFields"] if "matcherType" not in one)
+    line = render(EventRecord(WS_AUTH_FAIL, time.time_ns(), Cleared({}), trace_id=int(trace_id, 16), span_id=1))
+    assert re.findall(pattern, line) == [trace_id]
+
+
 # --- JSON lines -----------------------------------------------------------------------------------------------
 def test_queries_for_json_lines_run(stack: Stack, ask: Questions) -> None:
     """A line in a file is found by the query that people have; what is no field of ours, and no id, is gone."""

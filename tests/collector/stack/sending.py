@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 CUMULATIVE = 2
+SERVER, CLIENT = 2, 3
 ID = "1234567890123456789"
 SAMPLES = {
     Kind.ID: ID,
@@ -161,6 +162,8 @@ class Span:
     trace_id: bytes = field(default_factory=lambda: secrets.token_bytes(16))
     span_id: bytes = field(default_factory=lambda: secrets.token_bytes(8))
     link: Span | None = None
+    parent: Span | None = None
+    kind: int = SERVER
 
 
 def spans(service: Service, made: Iterable[Span]) -> ExportTraceServiceRequest:
@@ -176,7 +179,8 @@ def spans(service: Service, made: Iterable[Span]) -> ExportTraceServiceRequest:
             trace_id=one.trace_id,
             span_id=one.span_id,
             name=one.name,
-            kind=2,
+            kind=one.kind,
+            parent_span_id=one.parent.span_id if one.parent else b"",
             start_time_unix_nano=now - int(one.seconds * 10**9),
             end_time_unix_nano=now,
         )
