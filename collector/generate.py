@@ -327,7 +327,14 @@ def lines(vocabulary: Vocabulary) -> dict[str, list[str]]:
         "message": Form([sentences]),
     }
     fits = f'not IsMatch(log.body["event"], {ottl(fields["event"].pattern)})'
+    level = 'resource.attributes["level"]'
+    service = 'resource.attributes["service.name"]'
     return {
+        "resource": [
+            'keep_keys(resource.attributes, ["service.name", "level"])',
+            f"set({level}, {ottl(OTHER)}) where not IsMatch({level}, {ottl(fields['level'].pattern)})",
+            f"set({service}, {ottl(OTHER)}) where not IsMatch({service}, {ottl(f'^({PLACE})$')})",
+        ],
         "log": [
             f'set(log.body, {{"event": {ottl(OTHER)}}}) where not IsMap(log.body) or {fits}',
             *checks("log.body", fields),

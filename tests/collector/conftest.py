@@ -21,7 +21,7 @@ import shutil
 from collections.abc import Iterator
 
 from tests.collector.stack.example import Played, play
-from tests.collector.stack.programs import Stack
+from tests.collector.stack.programs import BINARIES, Stack
 from tests.collector.stack.questions import Questions
 
 # How long the example is played; what its clients do once takes about fifteen seconds of it.
@@ -33,7 +33,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The whole bundle, with Jaeger, running; shared by all tests that stop nothing."""
     data = tmp_path_factory.mktemp("stack")
     with Stack(data) as running:
-        running.start()
+        # Last, so that its log has nothing to complain of.
+        running.start(*(name for name in BINARIES if name != "collector"))
+        running.start("collector")
         yield running
     shutil.rmtree(data, ignore_errors=True)
 

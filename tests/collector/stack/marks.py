@@ -20,7 +20,6 @@ REQUESTS: Final[dict[str, Any]] = {
     "logs": ExportLogsServiceRequest,
     "metrics": ExportMetricsServiceRequest,
 }
-SERVICE: Final = "marked"
 # A key that may stay, in each message that has attributes: its value is marked.
 LISTED: Final = {
     "Resource": "deployment.environment.name",
@@ -44,6 +43,8 @@ class Marks:
 
     def __init__(self) -> None:
         self.token = secrets.token_hex(3)
+        # One of its own, so that nobody takes an earlier run's records for this one's.
+        self.service = f"sent-{self.token}"
         self.trace_id = secrets.token_bytes(16)
         self.places: list[str] = []
 
@@ -105,7 +106,7 @@ class Marks:
         inner = pairs.add(key="tournament.id").value.kvlist_value.values.add(key="inner").value
         inner.string_value = self.new(f"{place}[a listed key, in a map]")
         if kind == "Resource":
-            pairs.add(key="service.name").value.string_value = SERVICE
+            pairs.add(key="service.name").value.string_value = self.service
 
     def _metrics(self, metrics: Any, place: str) -> None:
         for name, kind in {**KINDS, self.new(f"{place}.name"): "gauge"}.items():
