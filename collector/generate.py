@@ -74,6 +74,7 @@ LINE_FIELDS = {
     "trace_id": "[0-9a-f]{32}",
     "span_id": "[0-9a-f]{16}",
 }
+SEVERITY = 'set(log.severity_text, "") where not IsMatch(log.severity_text, "^[A-Z]{0,8}[0-9]?$")'
 # What the two connectors make of spans: their metrics, and the labels of these.
 CONNECTORS = r"traces[._](span[._]metrics|service[._]graph)[._][a-z._]+"
 CONNECTOR_LABELS = {
@@ -285,7 +286,7 @@ def logs(vocabulary: Vocabulary) -> dict[str, list[str]]:
     return {
         **around(vocabulary),
         "log": [
-            'set(log.severity_text, "") where not IsMatch(log.severity_text, "^[A-Z]{0,8}[0-9]?$")',
+            SEVERITY,
             f'set(log.event_name, {ottl(OTHER)}) where log.event_name != "" and {unknown}',
             f"set(log.body, {ottl(BODY)}) where log.body != nil",
             *bodies,
@@ -336,6 +337,8 @@ def lines(vocabulary: Vocabulary) -> dict[str, list[str]]:
             f"set({service}, {ottl(OTHER)}) where not IsMatch({service}, {ottl(f'^({PLACE})$')})",
         ],
         "log": [
+            # What stood in the line for its level, whatever it is.
+            SEVERITY,
             f'set(log.body, {{"event": {ottl(OTHER)}}}) where not IsMap(log.body) or {fits}',
             *checks("log.body", fields),
             'delete_matching_keys(log.attributes, ".*")',

@@ -37,7 +37,9 @@ def sent(stack: Stack, ask: Questions) -> Kept:
     assert eventually(lambda: ask.tempo_trace(trace_id))
     assert eventually(lambda: ask.jaeger_trace(trace_id))
     assert eventually(lambda: ask.logs(stream))
-    assert eventually(lambda: ask.samples(f"ws_messages_total{stream}"))
+    # Without the pass even its unit is a mark, and with that its name.
+    named = f'{{__name__=~"ws_messages.*",service_name="{marks.service}"}}'
+    assert eventually(lambda: ask.samples(named))
     assert eventually(lambda: ask.samples(f"traces_span_metrics_calls_total{stream}"))
     everything = '{__name__!=""}'
     return Kept(
