@@ -27,6 +27,7 @@ PRIVACY = ROOT / "tests" / "privacy"
 WALLS = PRIVACY / "test_walls.py"
 HOSTILE_VALUES = "1000000"
 EXAMPLE = ROOT / "examples" / "tournament"
+STACK = ROOT / "tests" / "collector"
 WHEELS = ROOT / ".nox" / "wheels"
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -130,7 +131,9 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session, combination: Combination) -> None:
     """Unit and integration tests, on each supported set of versions."""
     install_wheel(session, combination.extra, *combination.requirements(), *group("test"))
-    run_pytest(session, "tests", "--ignore=tests/system", f"--ignore={WALLS.relative_to(ROOT)}")
+    run_pytest(
+        session, "tests", "--ignore=tests/system", "--ignore=tests/collector", f"--ignore={WALLS.relative_to(ROOT)}"
+    )
 
 
 @nox.session(requires=["wheel"])
@@ -193,6 +196,30 @@ def docs(session: nox.Session) -> None:
     """The generated tables in docs/ say what the code says."""
     install_wheel(session, "all")
     session.run("python", "docs/generate.py", "--check")
+    session.run("python", "collector/generate.py", "--check")
+
+
+@nox.session(default=False, requires=["wheel"])
+def stack(session: nox.Session) -> None:
+    """The bundle in collector/ with the real programs, built once for all checkouts: ``nox -s stack -- -k rules``."""
+    install_stack(session)
+    run_pytest(session, "tests/collector", "-m", "not incident")
+
+
+@nox.session(default=False, requires=["wheel"])
+def incidents(session: nox.Session) -> None:
+    """Alerts that fire because the example really failed, and reach whoever is called."""
+    install_stack(session)
+    run_pytest(session, "tests/collector", "-m", "incident")
+
+
+def install_stack(session: nox.Session) -> None:
+    """The backends, which take 15 minutes the first time, and what drives and asks them."""
+    if shutil.which("go") is None:
+        text = "the stack's programs are built by Go 1.26.5 or later, which this machine lacks"
+        session.error(text) if os.environ.get("CI") else session.skip(text)
+    install_wheel(session, "demo", *group("stack"))
+    session.run("python", str(STACK / "stack" / "build.py"))
 
 
 @nox.session(default=False, requires=["wheel"])
@@ -226,7 +253,15 @@ def coverage(session: nox.Session) -> None:
     install_wheel(session, "all", *group("coverage"))
     session.run("coverage", "erase")
     session.run(
-        "coverage", "run", "-m", "pytest", "--ignore=tests/system", f"--ignore={WALLS}", *session.posargs, env=SAFE
+        "coverage",
+        "run",
+        "-m",
+        "pytest",
+        "--ignore=tests/system",
+        "--ignore=tests/collector",
+        f"--ignore={WALLS}",
+        *session.posargs,
+        env=SAFE,
     )
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")

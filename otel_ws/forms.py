@@ -49,7 +49,7 @@ _RELEASE = re.compile(
 _SERVICE = re.compile(
     rf"{_PLACE.pattern}|unknown_service:(?:python[0-9.]{{0,5}}|pypy[0-9.]{{0,5}}|uvicorn|gunicorn|daphne|hypercorn|pytest)"
 )
-_RESOURCE: Final = {
+RESOURCE: Final = {
     "service.name": _SERVICE,
     "service.instance.id": _INSTANCE,
     "container.id": _CONTAINER,
@@ -108,5 +108,5 @@ def clear_resource(attributes: Mapping[str, object]) -> dict[str, str]:
     return {
         key: text
         for key, value in attributes.items()
-        if (form := _RESOURCE.get(key)) and type(text := exact_value(value)) is str and form.fullmatch(text)
+        if (form := RESOURCE.get(key)) and type(text := exact_value(value)) is str and form.fullmatch(text)
     }

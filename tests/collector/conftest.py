@@ -1,0 +1,52 @@
+"""The stack, started once for all tests that only look, and the example's run through it.
+
+The root of the repository goes behind everything else on the path: the tests' own modules are found there, and
+``otel_ws`` where it is installed.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+if str(ROOT) not in sys.path:
+    sys.path.append(str(ROOT))
+
+pytest.importorskip("yaml", reason="nox -s stack has it")
+
+import shutil
+from collections.abc import Iterator
+
+from tests.collector.stack.example import Played, play
+from tests.collector.stack.programs import BINARIES, Stack
+from tests.collector.stack.questions import Questions
+
+# How long the example is played; what its clients do once takes about fifteen seconds of it.
+PLAY_SECONDS = 40.0
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The whole bundle, with Jaeger, running; shared by all tests that stop nothing."""
+    data = tmp_path_factory.mktemp("stack")
+    with Stack(data) as running:
+        # Last, so that its log has nothing to complain of.
+        running.start(*(name for name in BINARIES if name != "collector"))
+        running.start("collector")
+        yield running
+    shutil.rmtree(data, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def ask(stack: Stack) -> Questions:
+    """Questions to the shared stack."""
+    return Questions(stack)
+
+
+@pytest.fixture(scope="session")
+def played(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Played:
+    """The example, played once through the shared stack."""
+    return play(stack, tmp_path_factory.mktemp("demo"), PLAY_SECONDS)

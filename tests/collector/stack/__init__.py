@@ -1,0 +1,1 @@
+"""The bundle's programs, built, started from the files in ``collector/``, driven and asked. Knows no test."""

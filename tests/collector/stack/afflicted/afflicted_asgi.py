@@ -1,0 +1,66 @@
+"""The example with the ailments that real applications get; the file that AFFLICTION names says which, if any.
+
+It knows where such a thing goes wrong in Channels, and refuses to know what telemetry says of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import otel_ws
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tournament.settings")
+otel_ws.configure()
+
+from channels.layers import InMemoryChannelLayer
+from tournament.routing import application as channels_application
+
+CHOSEN = Path(os.environ["AFFLICTION"])
+
+
+class LayerAwayError(Exception):
+    """The channel layer cannot be reached."""
+
+
+def has(ailment: str) -> bool:
+    """Whether the application has it now."""
+    return CHOSEN.read_text(encoding="utf-8") == ailment
+
+
+def afflict() -> None:
+    """Put the ailments where they belong; each sleeps until it is chosen."""
+    # Django is set up by the routing alone.
+    from tournament.consumers import RoomConsumer
+
+    subscribe, enter, send = RoomConsumer.on_subscribe, RoomConsumer.may_enter, InMemoryChannelLayer.group_send
+
+    async def on_subscribe(self: Any, content: dict[str, Any]) -> None:
+        if has("slow handler"):
+            await asyncio.sleep(0.9)
+        if has("blocked loop"):
+            time.sleep(0.6)  # noqa: ASYNC251 - that is the ailment
+        await subscribe(self, content)
+
+    async def may_enter(self: Any) -> bool:
+        if has("slow connect"):
+            await asyncio.sleep(2.6)
+        return bool(await enter(self))
+
+    async def group_send(self: Any, group: str, message: dict[str, Any]) -> None:
+        if has("slow layer"):
+            await asyncio.sleep(0.2)
+        if has("layer away"):
+            raise LayerAwayError
+        await send(self, group, message)
+
+    RoomConsumer.on_subscribe = on_subscribe
+    RoomConsumer.may_enter = may_enter
+    InMemoryChannelLayer.group_send = group_send
+
+
+afflict()
+application = otel_ws.WebSocketMiddleware(channels_application)

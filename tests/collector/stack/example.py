@@ -1,0 +1,84 @@
+"""The example, driven by its own demo, with everything that it exports passed on to the stack; and what clients did.
+
+It knows the demo's options and its report, and refuses to know what the backends made of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tests.collector.stack.places import ROOT
+from tests.collector.stack.programs import Stack
+
+EXAMPLE: Final = ROOT / "examples" / "tournament"
+SERVICE: Final = "tournament"
+# A conversation's own time, the start, the end, and a machine that does other things as well.
+SPARE_SECONDS: Final = 180
+
+
+@dataclass(frozen=True)
+class Count:
+    """One number that the clients wrote down: the metric as OpenTelemetry names it, and what they counted."""
+
+    metric: str
+    part: str
+    labels: dict[str, str]
+    number: float
+
+
+class Played:
+    """A run of the demo that has ended."""
+
+    def __init__(self, report: dict[str, Any], output: str) -> None:
+        self.report = report
+        self.output = output
+
+    @property
+    def counts(self) -> list[Count]:
+        """What the clients counted, for each series that they have an opinion on."""
+        found = []
+        for check in self.report["checks"]:
+            if check["source"] == "OTLP":
+                name, _, part = check["name"].partition(" ")
+                found.append(Count(name, part or "value", check["labels"], check["expected"]))
+        return found
+
+    def events(self) -> dict[str, int]:
+        """How many log records of each event the clients expect."""
+        totals: dict[str, int] = {}
+        for check in self.report["checks"]:
+            if check["source"] == "OTLP events" and check["name"].isupper() and check["expected"]:
+                totals[check["name"]] = totals.get(check["name"], 0) + int(check["expected"])
+        return totals
+
+
+def play(stack: Stack, folder: Path, seconds: float) -> Played:
+    """Drive the example for so long, and wait until it has ended.
+
+    Whether the library exported the right numbers is the demo's own verdict, in a session of its own; what counts here
+    is what its clients did.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    report = folder / "report.json"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "DJANGO_"))}
+    options = ["--seconds", str(seconds), "--otlp", stack.url("collector"), "--json", str(report)]
+    done = subprocess.run(
+        [sys.executable, "-m", "demo", *options],
+        cwd=EXAMPLE,
+        env={**kept, "PYTHONPATH": os.pathsep.join(filter(None, [str(EXAMPLE), kept.get("PYTHONPATH", "")]))},
+        capture_output=True,
+        text=True,
+        timeout=seconds + SPARE_SECONDS,
+        check=False,
+    )
+    assert report.exists(), done.stdout[-3000:] + done.stderr[-2000:]
+    played = Played(json.loads(report.read_text(encoding="utf-8")), done.stdout)
+    assert not played.report["surprises"]
+    assert "could not be passed on" not in done.stdout
+    return played

@@ -1,0 +1,227 @@
+"""OTLP as an application sends it, past the library: requests that are made by hand, and the door that takes them.
+
+It knows the protocol's messages and what is declared; it refuses to know what becomes of them.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.message import Message
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from otel_ws.semconv import EVENTS, IDS, METRICS, SCOPE_NAME, SUBPROTOCOL, Attribute, Instrument, Kind, Metric
+from tests.collector.stack.programs import Stack, call
+
+if TYPE_CHECKING:
+    from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+
+CUMULATIVE = 2
+SERVER, CLIENT = 2, 3
+ID = "1234567890123456789"
+SAMPLES = {
+    Kind.ID: ID,
+    Kind.CODE: "MSG_RATE",
+    Kind.CODE_NAME: "code_name",
+    Kind.TEMPLATE: "/ws/match/{match_id}/",
+    Kind.NUMBER: 7,
+    Kind.FLAG: True,
+    Kind.CLOSE_CODE: 1000,
+}
+
+
+@dataclass(frozen=True)
+class Service:
+    """Who sends: the resource."""
+
+    name: str
+    namespace: str = "stack"
+    environment: str = "test"
+    instance: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    def attributes(self) -> dict[str, str]:
+        """The resource's attributes."""
+        return {
+            "service.name": self.name,
+            "service.namespace": self.namespace,
+            "deployment.environment.name": self.environment,
+            "service.instance.id": self.instance,
+        }
+
+    def selector(self) -> str:
+        """The service's series and streams."""
+        return f'{{service_name="{self.name}"}}'
+
+
+def put(pairs: Any, attributes: Mapping[str, object]) -> None:
+    """Fill an OTLP list of attributes."""
+    for key, value in attributes.items():
+        target = pairs.add(key=key).value
+        if isinstance(value, bool):
+            target.bool_value = value
+        elif isinstance(value, int):
+            target.int_value = value
+        elif isinstance(value, float):
+            target.double_value = value
+        else:
+            target.string_value = str(value)
+
+
+def _resource(resource: Resource, service: Service) -> None:
+    put(resource.attributes, service.attributes())
+
+
+def post(stack: Stack, request: Message, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """Hand a request to the collector; the status and text of its answer."""
+    doors: dict[Any, str] = {
+        ExportTraceServiceRequest: "/v1/traces",
+        ExportMetricsServiceRequest: "/v1/metrics",
+        ExportLogsServiceRequest: "/v1/logs",
+    }
+    said = {"content-type": "application/x-protobuf", **(headers or {})}
+    return call(stack.url("collector", doors[type(request)]), request.SerializeToString(), said)
+
+
+# --- metrics ------------------------------------------------------------------------------------------------
+def sample(attribute: Attribute) -> object:
+    """A value that an attribute may have."""
+    if attribute is SUBPROTOCOL:
+        return "json"
+    return attribute.choices[0] if attribute.choices else SAMPLES[attribute.kind]
+
+
+def labels_of(metric: Metric) -> dict[str, str]:
+    """A value for each label that a metric is declared with."""
+    found = {
+        name: str(sample(attribute)) for name, attribute in zip(metric.label_names, metric.labels, strict=True) if name
+    }
+    if metric.name == "ws.active_connections.by_id":
+        found["tournament_id"] = ID
+    return found
+
+
+def metrics(service: Service, wanted: Iterable[Metric] = METRICS, *, value: float = 3) -> ExportMetricsServiceRequest:
+    """One point of each metric, with every label that it is declared with."""
+    now = time.time_ns()
+    request = ExportMetricsServiceRequest()
+    scoped = request.resource_metrics.add()
+    _resource(scoped.resource, service)
+    scope = scoped.scope_metrics.add()
+    scope.scope.name = SCOPE_NAME
+    for metric in wanted:
+        made = scope.metrics.add(name=metric.name, unit=metric.unit, description=metric.brief)
+        times = {"start_time_unix_nano": now - 60 * 10**9, "time_unix_nano": now}
+        point: Any
+        if metric.instrument is Instrument.HISTOGRAM:
+            made.histogram.aggregation_temporality = CUMULATIVE
+            counts = [1, *[0] * len(metric.bounds)]
+            point = made.histogram.data_points.add(
+                count=1, sum=metric.bounds[0] / 2, explicit_bounds=metric.bounds, bucket_counts=counts, **times
+            )
+        elif metric.instrument is Instrument.GAUGE:
+            point = made.gauge.data_points.add(as_double=value, **times)
+        else:
+            made.sum.aggregation_temporality = CUMULATIVE
+            made.sum.is_monotonic = metric.instrument is Instrument.COUNTER
+            point = made.sum.data_points.add(as_double=value, **times)
+        put(point.attributes, labels_of(metric))
+    return request
+
+
+def points(
+    service: Service, name: str, values: Mapping[tuple[tuple[str, str], ...], float]
+) -> ExportMetricsServiceRequest:
+    """Points of one counter, by their labels."""
+    now = time.time_ns()
+    request = ExportMetricsServiceRequest()
+    scoped = request.resource_metrics.add()
+    _resource(scoped.resource, service)
+    metric = scoped.scope_metrics.add().metrics.add(name=name)
+    metric.sum.aggregation_temporality, metric.sum.is_monotonic = CUMULATIVE, True
+    for labels, value in values.items():
+        point = metric.sum.data_points.add(as_double=value, start_time_unix_nano=now - 10**9, time_unix_nano=now)
+        put(point.attributes, dict(labels))
+    return request
+
+
+# --- spans --------------------------------------------------------------------------------------------------
+@dataclass
+class Span:
+    """What a span is made of; ids are made when they are not given."""
+
+    name: str = "heartbeat /ws/global/"
+    attributes: dict[str, object] = field(default_factory=dict)
+    seconds: float = 0.01
+    failed: bool = False
+    trace_id: bytes = field(default_factory=lambda: secrets.token_bytes(16))
+    span_id: bytes = field(default_factory=lambda: secrets.token_bytes(8))
+    link: Span | None = None
+    parent: Span | None = None
+    kind: int = SERVER
+
+
+def spans(service: Service, made: Iterable[Span]) -> ExportTraceServiceRequest:
+    """Spans of one service."""
+    now = time.time_ns()
+    request = ExportTraceServiceRequest()
+    scoped = request.resource_spans.add()
+    _resource(scoped.resource, service)
+    scope = scoped.scope_spans.add()
+    scope.scope.name = SCOPE_NAME
+    for one in made:
+        span = scope.spans.add(
+            trace_id=one.trace_id,
+            span_id=one.span_id,
+            name=one.name,
+            kind=one.kind,
+            parent_span_id=one.parent.span_id if one.parent else b"",
+            start_time_unix_nano=now - int(one.seconds * 10**9),
+            end_time_unix_nano=now,
+        )
+        put(span.attributes, one.attributes)
+        span.status.code = 2 if one.failed else 0
+        if one.link is not None:
+            span.links.add(trace_id=one.link.trace_id, span_id=one.link.span_id)
+    return request
+
+
+# --- logs ---------------------------------------------------------------------------------------------------
+def events(service: Service) -> ExportLogsServiceRequest:
+    """One record of each declared event, with every field and every id."""
+    now = time.time_ns()
+    request = ExportLogsServiceRequest()
+    scoped = request.resource_logs.add()
+    _resource(scoped.resource, service)
+    scope = scoped.scope_logs.add()
+    scope.scope.name = SCOPE_NAME
+    for place, event in enumerate(EVENTS):
+        record = scope.log_records.add(
+            time_unix_nano=now + place,
+            severity_number=event.level.value,
+            severity_text=event.level.name,
+            event_name=event.name,
+            trace_id=secrets.token_bytes(16),
+            span_id=secrets.token_bytes(8),
+        )
+        record.body.string_value = event.message
+        put(record.attributes, {one.key: sample(one) for one in (*IDS, *event.fields)})
+    return request
+
+
+def numbered_logs(service: Service, count: int) -> ExportLogsServiceRequest:
+    """Records that are told apart by ``match.id``."""
+    now = time.time_ns()
+    request = ExportLogsServiceRequest()
+    scoped = request.resource_logs.add()
+    _resource(scoped.resource, service)
+    scope = scoped.scope_logs.add()
+    for place in range(count):
+        record = scope.log_records.add(time_unix_nano=now + place, severity_number=9, event_name="WS_MESSAGE")
+        put(record.attributes, {"match.id": place})
+    return request

@@ -1,0 +1,202 @@
+"""The bundle's files as they stand, before anything runs: made from one source, complete, closed to the outside."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from collector import generate
+from otel_ws.semconv import METRICS, Instrument
+from otel_ws.semconv.conventions import METRIC_CONVENTIONS
+from tests.collector.stack import compose
+from tests.collector.stack.places import BUNDLE, ROOT
+
+RULES = sorted((BUNDLE / "prometheus" / "rules").glob("*.yml"))
+RUNBOOKS = ROOT / "docs" / "runbooks"
+# Metrics that the design has and the library does not yet; what is in it by now must not stand here.
+PLANNED = {"ws_layer_depth", "ws_layer_capacity_ratio", "ws_readiness"}
+# Of the programs themselves, of the host, and of the example.
+FOREIGN = re.compile(r"up|otelcol_[a-z_]+|system_(memory|filesystem)_utilization_ratio|tournament_payments_total")
+
+
+def rules() -> list[dict[str, Any]]:
+    """Every rule."""
+    files = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in RULES]
+    return [rule for content in files for group in content["groups"] for rule in group["rules"]]
+
+
+def alerts() -> list[dict[str, Any]]:
+    """Every alert."""
+    return [rule for rule in rules() if "alert" in rule]
+
+
+def prometheus_names() -> set[str]:
+    """Every name that the library's metrics, and those of the conventions, have in Prometheus."""
+    names = {metric.prometheus_name for metric in METRICS}
+    histograms = {one.prometheus_name for one in METRICS if one.instrument is Instrument.HISTOGRAM}
+    for name, unit in METRIC_CONVENTIONS.items():
+        base = name.replace(".", "_") + {"s": "_seconds", "By": "_bytes"}.get(unit, "")
+        names.add(base)
+        histograms.add(base)
+    return names | {f"{name}_{part}" for name in histograms for part in ("bucket", "count", "sum")}
+
+
+def test_what_may_pass_is_what_the_library_declares() -> None:
+    """The generated files are those that the declarations of today make."""
+    for path, text in generate.made(BUNDLE / "policy.toml").items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name} is old; run python collector/generate.py"
+
+
+def test_rules_read_metrics_that_exist() -> None:
+    """Each metric of each rule is declared, recorded by another rule, or somebody else's by name."""
+    recorded = {rule["record"] for rule in rules() if "record" in rule}
+    known = prometheus_names() | recorded | PLANNED
+    for rule in rules():
+        text = re.sub(r"#.*|\"[^\"]*\"|\[[^\]]*\]|\b(by|without|on|group_left)\s*\([^)]*\)", " ", rule["expr"])
+        text = re.sub(r"\{[^}]*\}", " ", text)
+        words = set(re.findall(r"[a-z_][a-z0-9_:]*(?=\b)(?!\s*\()", text)) - {
+            "and", "or", "unless", "offset", "by", "on", "without", "sum", "max", "min", "count",
+        }  # fmt: skip
+        words = {word for word in words if not re.fullmatch(r"[smhd]|e|x", word)}
+        strange = {word for word in words - known if not FOREIGN.fullmatch(word)}
+        assert not strange, rule.get("alert") or rule.get("record")
+
+
+def test_what_is_planned_is_not_there_yet() -> None:
+    """The list of metrics to come shrinks when they come."""
+    assert not PLANNED & prometheus_names()
+
+
+@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])
+def test_an_alert_says_what_to_do(rule: dict[str, Any]) -> None:
+    """Severity, subject, texts, a runbook of the same name that is there, and a dashboard."""
+    assert rule["labels"]["severity"] in ("page", "ticket")
+    assert rule["labels"]["subject"]
+    texts = rule["annotations"]
+    assert texts["summary"]
+    assert texts["description"].endswith((".", ")."))
+    assert texts["runbook_url"] == f"docs/runbooks/{rule['alert']}.md"
+    assert (RUNBOOKS / f"{rule['alert']}.md").is_file()
+    assert re.fullmatch(r"http://localhost:3000/d/otel-ws-[a-z]+", texts["dashboard_url"])
+
+
+def test_every_runbook_is_of_an_alert() -> None:
+    """No page is left behind when an alert goes."""
+    assert {path.stem for path in RUNBOOKS.glob("*.md")} - {"README"} == {rule["alert"] for rule in alerts()}
+
+
+def test_alert_texts_hold_no_label_of_a_person() -> None:
+    """What a text takes from a series is a service, a reason or a program: never an id."""
+    allowed = {
+        "service_name", "component", "job", "exporter", "receiver", "mountpoint", "slo", "reason",
+    }  # fmt: skip
+    for rule in alerts():
+        for text in rule["annotations"].values():
+            assert set(re.findall(r"\$labels\.([a-z_]+)", text)) <= allowed
+
+
+# --- compose --------------------------------------------------------------------------------------------------
+OVERLAYS = {"compose.yaml": {}, "compose.prod.yaml": {"BIND_ADDRESS": "192.0.2.1"}, "compose.dev.yaml": {}}
+
+
+def with_overlay(name: str) -> dict[str, Any]:
+    """The bundle with an overlay, as compose's own loader has it."""
+    return compose.load(*dict.fromkeys(("compose.yaml", name)), environment=OVERLAYS[name])
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_services_are_hardened(overlay: str) -> None:
+    """A version, no root, no capability, nothing to write to but volumes, a limit; ports on loopback alone."""
+    for name, service in with_overlay(overlay)["services"].items():
+        if "build" not in service:
+            assert re.fullmatch(r"[a-z0-9./-]+:v?\d+\.\d+\.\d+(@sha256:[0-9a-f]{64})?", service["image"]), name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["read_only"] is True, name
+        assert "no-new-privileges:true" in service["security_opt"], name
+        assert int(service["mem_limit"]), name
+        assert not service.get("privileged"), name
+        if name == "prepare":
+            assert service["network_mode"] == "none"
+        else:
+            assert not str(service["user"]).startswith("0"), name
+            assert "cap_add" not in service, name
+        for port in service.get("ports", []):
+            assert port["host_ip"] == ("192.0.2.1" if overlay == "compose.prod.yaml" else "127.0.0.1"), name
+
+
+def test_production_publishes_what_asks_for_a_token_alone() -> None:
+    """Of all ports, those of OTLP and Grafana are left; both speak TLS."""
+    services = with_overlay("compose.prod.yaml")["services"]
+
+    published = {name: {port["target"] for port in service.get("ports", [])} for name, service in services.items()}
+
+    assert {name: ports for name, ports in published.items() if ports} == {"collector": {4317, 4318}, "grafana": {3000}}
+    assert "--config=/etc/otelcol/secure.yaml" in services["collector"]["command"]
+    assert services["grafana"]["environment"]["GF_SERVER_PROTOCOL"] == "https"
+
+
+def test_production_needs_an_address() -> None:
+    """Nothing is published to the world by an oversight."""
+    with pytest.raises(compose.ComposeError, match="BIND_ADDRESS"):
+        compose.load("compose.yaml", "compose.prod.yaml")
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_what_is_mounted_is_there(overlay: str) -> None:
+    """Each folder that a service is given is in the bundle, and is given for reading alone; secrets are declared."""
+    made = with_overlay(overlay)
+    for name, service in made["services"].items():
+        for mount in service.get("volumes", []):
+            if mount["type"] == "bind":
+                assert Path(mount["source"]).is_relative_to(BUNDLE), name
+                assert Path(mount["source"]).exists(), mount["source"]
+                assert mount["read_only"] is True, mount["source"]
+            else:
+                assert mount["source"] in made["volumes"]
+        for secret in service.get("secrets", []):
+            assert secret["source"] in made["secrets"]
+
+
+def test_health_checks_and_waiting_agree() -> None:
+    """Whoever waits for another's health waits for one that has a check."""
+    services = compose.load()["services"]
+    for service in services.values():
+        for other, how in service.get("depends_on", {}).items():
+            assert how["condition"] != "service_healthy" or "healthcheck" in services[other]
+
+
+def test_every_variable_is_explained() -> None:
+    """What compose reads from its environment stands in .env.example, and nothing else does."""
+    used = set()
+    for path in BUNDLE.glob("compose*.yaml"):
+        used |= {found[1] for found in compose.VARIABLE.finditer(path.read_text(encoding="utf-8"))}
+    explained = set(re.findall(r"^#?([A-Z_]+)=", (BUNDLE / ".env.example").read_text(encoding="utf-8"), re.MULTILINE))
+
+    assert used == explained
+
+
+# --- grafana --------------------------------------------------------------------------------------------------
+def test_data_sources_lead_to_each_other() -> None:
+    """Each uid that a data source refers to is one of them, and none can be edited."""
+    path = BUNDLE / "grafana" / "provisioning" / "datasources" / "stack.yaml"
+    sources = yaml.safe_load(path.read_text(encoding="utf-8"))["datasources"]
+    uids = {source["uid"] for source in sources}
+
+    assert all(source["editable"] is False for source in sources)
+    assert set(re.findall(r"datasourceUid: (\w+)", path.read_text(encoding="utf-8"))) <= uids
+    # A single $ would be taken for a variable of Grafana's environment.
+    assert not re.search(r"(?<!\$)\$\{", path.read_text(encoding="utf-8"))
+
+
+def test_the_bundle_needs_no_file_that_is_not_kept() -> None:
+    """No secret, no program and nobody else's source lies in the bundle or in the tests' modules."""
+    configuration = {".yaml", ".yml", ".toml", ".url", ".example", ".json", ".gitignore", ".gitkeep"}
+    kept = configuration | {".md", ".py", ".go", ".mod", ".sum"}
+    for folder in (BUNDLE, Path(__file__).parent):
+        for path in folder.rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts and "secrets" not in path.parts:
+                assert (path.suffix or path.name) in kept, path

@@ -1,0 +1,121 @@
+"""Backends away, the collector killed, everything back: what had been accepted arrives, and once."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.collector.stack import sending
+from tests.collector.stack.programs import Stack, eventually
+from tests.collector.stack.questions import Questions
+
+BACKENDS = ("prometheus", "loki", "tempo", "jaeger")
+COUNT = 500
+BATCH = 50
+# The tests' decision_wait, and the time until a decided trace is in the queue.
+DECIDED_SECONDS = 4.0
+PATIENCE = 60
+
+
+@pytest.fixture(scope="module")
+def frail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack of its own, which may be broken."""
+    data = tmp_path_factory.mktemp("frail")
+    with Stack(data) as running:
+        running.start("collector", *BACKENDS)
+        yield running
+    shutil.rmtree(data, ignore_errors=True)
+
+
+def send(stack: Stack, service: sending.Service) -> None:
+    """As many spans, records and series as COUNT; each must be accepted."""
+    for first in range(0, COUNT, BATCH):
+        numbers = range(first, first + BATCH)
+        spans = [sending.Span(attributes={"match.id": number}) for number in numbers]
+        assert sending.post(stack, sending.spans(service, spans))[0] == 200
+    assert sending.post(stack, sending.numbered_logs(service, COUNT))[0] == 200
+    rows: dict[tuple[tuple[str, str], ...], float] = {
+        (("http_route", f"/{number}/"),): float(number + 1) for number in range(COUNT)
+    }
+    assert sending.post(stack, sending.points(service, "ws.messages", rows))[0] == 200
+
+
+def arrived(stack: Stack, service: sending.Service) -> dict[str, int]:
+    """How much of it is in each backend, and how many lines came twice."""
+    ask = Questions(stack)
+    lines = [labels.get("match_id") for labels, _ in ask.logs(service.selector())]
+    series = ask.samples(f"last_over_time(ws_messages_total{service.selector()}[1h])")
+    return {
+        "records in Loki": len(set(lines)),
+        "lines twice": len(lines) - len(set(lines)),
+        "series in Prometheus": len(series),
+        "sum in Prometheus": int(sum(value for _, value in series)),
+        "traces in Tempo": len(ask.tempo_search(f'{{ resource.service.name = "{service.name}" }}')),
+        "traces in Jaeger": len(ask.jaeger_traces(service.name)),
+    }
+
+
+ALL = {
+    "records in Loki": COUNT,
+    "lines twice": 0,
+    "series in Prometheus": COUNT,
+    "sum in Prometheus": COUNT * (COUNT + 1) // 2,
+    "traces in Tempo": COUNT,
+    "traces in Jaeger": COUNT,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "wait", "how", "lost"),
+    [
+        ("killed", DECIDED_SECONDS, signal.SIGKILL, set()),
+        ("stopped", 0.2, signal.SIGTERM, set()),
+        # What waits for its sampling decision is in memory alone.
+        ("killed-early", 0.0, signal.SIGKILL, {"traces in Tempo", "traces in Jaeger"}),
+    ],
+)
+def test_what_was_accepted_arrives(name: str, wait: float, how: signal.Signals, lost: set[str], frail: Stack) -> None:
+    """Backends away, the collector ends, all come back: everything is there once, but undecided traces of a crash."""
+    service = sending.Service(f"outage-{name}")
+    frail.stop(*BACKENDS)
+    send(frail, service)
+    time.sleep(wait)
+    frail.stop("collector", how=how, patience=20)
+
+    frail.start("collector", *BACKENDS)
+
+    wanted = {what: number for what, number in ALL.items() if what not in lost}
+
+    def there() -> dict[str, int]:
+        return {what: number for what, number in arrived(frail, service).items() if what not in lost}
+
+    eventually(lambda: there() == wanted, PATIENCE, 1.0)
+    assert there() == wanted
+
+
+def test_a_full_queue_is_counted_and_the_rest_arrives(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A queue of six hundred: what does not fit is refused or counted as lost, what fitted arrives."""
+    data = tmp_path_factory.mktemp("full")
+    with Stack(data, profile="") as stack:
+        file = stack.places.files / "otelcol" / "collector.yaml"
+        file.write_text(file.read_text().replace("queue_size: 500000", "queue_size: 600"))
+        stack.start("collector", "prometheus")
+        service = sending.Service("full")
+        for _ in range(20):
+            sending.post(stack, sending.numbered_logs(service, BATCH))
+        ask = Questions(stack)
+        lost = 'sum({__name__=~"otelcol_exporter_enqueue_failed_log_records|otelcol_receiver_refused_log_records"})'
+
+        assert eventually(lambda: ask.value(lost) > 0, 20)
+        assert eventually(lambda: ask.value('max(otelcol_exporter_queue_size{exporter="otlp_http/loki"})') > 480, 20)
+        stack.start("loki")
+        assert eventually(lambda: ask_loki(stack, service) >= BATCH, 30)
+
+
+def ask_loki(stack: Stack, service: sending.Service) -> int:
+    """How many records Loki keeps of a service."""
+    return len(Questions(stack).logs(service.selector()))
