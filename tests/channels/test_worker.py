@@ -113,6 +113,19 @@ async def test_each_message_is_one_span(telemetry: Telemetry, base: Any) -> None
 
 
 @BOTH
+async def test_a_channel_is_known_by_the_template_that_it_was_made_from(telemetry: Telemetry, base: Any) -> None:
+    """As in every metric of the layer, so that what is sent and what is handled join."""
+    otel_ws.declare(template=["pay{kind}"])
+
+    await work(base, "payment.settle", layer=get_channel_layer())
+
+    (points,) = telemetry.points("messaging.process.duration")
+    assert "pay{kind}" == dict(points)["messaging_destination_template"]
+    assert 1 == telemetry.value("messaging.client.sent.messages", messaging_destination_template="pay{kind}")
+    assert ["process pay{kind}"] == [one for one in telemetry.span_names() if one.startswith("process")]
+
+
+@BOTH
 async def test_handler_gets_its_message(telemetry: Telemetry, base: Any) -> None:
     """A handler gets what was sent, and nothing else."""
     handled = await work(base, "payment.settle", amount=5)
