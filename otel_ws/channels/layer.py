@@ -15,7 +15,7 @@ from typing import Any, Final
 from otel_ws import recorder, semconv
 from otel_ws.channels import backlog, losses
 from otel_ws.channels.carrier import Carried, carried, carrier_of
-from otel_ws.channels.inbox import Gone, Inbox, arriving
+from otel_ws.channels.inbox import Gone, Inbox, arriving, listening
 from otel_ws.channels.publishing import Publishing, publishing
 from otel_ws.faults import fault
 from otel_ws.recorder import Recorder
@@ -277,13 +277,13 @@ class Observed:
     def _consumed(self, channel: Any, message: Any) -> Any:
         """Somebody asked the layer who is no consumer: a view that waits for an answer or streams, a worker, a test.
 
-        A named channel is a worker's, which takes the carrier off at its handler; anybody else gets a plain dict.
+        They get a plain dict. A worker's listener takes messages from a named channel for the consumer that it makes:
+        what came with them waits for that one's handler.
         """
         try:
             active = recorder.active()
             carrier = carrier_of(message)
-            is_plain = carrier is not None and "!" in channel
-            if is_plain:
+            if carrier is not None:
                 message = dict(message)
             if active is not None:
                 deliveries = active.deliveries
@@ -293,7 +293,10 @@ class Observed:
                     # Sent by a process without a carrier; a named channel tells its own template.
                     delivery = deliveries.of(OTHER) if "!" in channel else deliveries.of_name(channel)
                 delivery.consumed(active.ledger.local.cells)
-                if carrier is not None and is_plain:
+                handed = None if "!" in channel else listening.get()
+                if handed is not None:
+                    handed.put(message, carrier)
+                elif carrier is not None:
                     seconds = max(0.0, active.now_ns() * 1e-9 - carrier.sent_at)
                     active.observe(semconv.LAYER_LAG, (delivery.template,), seconds)
         except Exception as exc:

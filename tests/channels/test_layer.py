@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
+from collections import OrderedDict, defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -325,6 +326,17 @@ async def test_what_a_layer_writes_on_a_message_stays_as_it_is(make: Any, teleme
 
         assert message == await layer.receive("b") == {"type": "room.news", "trail": ["sent"]}
         assert (2, 2, 0) == sums(telemetry)
+
+
+@pytest.mark.parametrize("kind", [dict, OrderedDict, functools.partial(defaultdict, list)])
+async def test_a_message_stays_of_its_class(layer: Any, kind: Any) -> None:
+    """On a consumer's channel and on a named one, whoever asks for it."""
+    message = kind(NEWS)
+    for channel in (await layer.new_channel(), "somewhere"):
+        await layer.send(channel, message)
+        got = await layer.receive(channel)
+
+        assert (type(message), message) == (type(got), got)
 
 
 class Front:

@@ -148,6 +148,43 @@ async def test_span_is_linked_to_the_senders(telemetry: Telemetry, base: Any) ->
 
 
 @BOTH
+async def test_each_span_is_linked_to_its_own_sender(telemetry: Telemetry, base: Any) -> None:
+    """Also of messages that the listener took before their consumer began."""
+    otel_ws.declare(template=["payments"])
+    layer: Any = get_channel_layer()
+    for _ in range(3):
+        await layer.send("payments", {"type": "payment.settle"})
+
+    await work(base, *["payment.settle"] * 4, layer=layer)
+
+    published = [one.context.span_id for one in telemetry.spans("publish payments")][:4]
+    assert published == [one.links[0].context.span_id for one in telemetry.spans("process payments")][:4]
+    assert telemetry.value("ws.layer.lag") >= 4
+
+
+async def test_an_application_that_is_no_consumer_gets_what_was_sent(telemetry: Telemetry) -> None:
+    """A plain dict, from the very worker that hands what came with it to consumers."""
+    layer: Any = get_channel_layer()
+    got: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        got.put_nowait(await receive())
+
+    worker = Worker(application, ["payments"], layer)
+    running = asyncio.ensure_future(worker.handle())
+    await layer.send("payments", {"type": "payment.settle"})
+    async with asyncio.timeout(10):
+        message = await got.get()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    assert (dict, {"type": "payment.settle"}) == (type(message), message)
+
+
+@BOTH
 async def test_duration_by_handler(telemetry: Telemetry, base: Any) -> None:
     """The time in a handler is counted under its name."""
     await work(base, "payment.settle", "payment.settle")
