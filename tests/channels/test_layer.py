@@ -339,6 +339,23 @@ async def test_a_message_stays_of_its_class(layer: Any, kind: Any) -> None:
         assert (type(message), message) == (type(got), got)
 
 
+async def test_what_a_wrapper_makes_of_a_message_is_handled(layer: Any, server: Any, telemetry: Telemetry) -> None:
+    """Something around the layer's ``receive`` hands on another dict: it counts as the one that came."""
+    got: list[Any] = []
+    receive = layer.receive
+
+    async def opened(channel: str) -> Any:
+        return {**await receive(channel), "opened": True}
+
+    layer.receive = opened
+    app = otel_ws.WebSocketMiddleware(Member.as_asgi())
+    await server(app, CONNECT, ASK, ASK, lambda _: arrived(got, 2), DISCONNECT, got=got).run()
+
+    assert [{**NEWS, "opened": True}] * 2 == got
+    assert (2, 2, 0) == sums(telemetry)
+    assert 2 == telemetry.value("ws.layer.lag")
+
+
 class Front:
     """A third party's layer that stands in front of another one."""
 
