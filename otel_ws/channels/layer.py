@@ -7,6 +7,7 @@ loses in silence is found by its ``Losses``; of a layer that nobody knows it tel
 from __future__ import annotations
 
 import functools
+import os
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -59,7 +60,7 @@ def observe(layer: Any) -> None:
     observed = _observed.get(id(layer))
     if observed is not None:
         observed.join()
-    elif type(getattr(getattr(layer, "send", None), "__self__", None)) is not Observed:
+    elif hasattr(layer, "__dict__") and type(getattr(getattr(layer, "send", None), "__self__", None)) is not Observed:
         # Not one that stands in front of a layer that is observed.
         observed = _observed[id(layer)] = Observed(layer)
         observed.join()
@@ -373,8 +374,8 @@ def _members(active: Recorder, metric: semconv.Metric) -> Iterator[tuple[Labels,
             groups = [group for left in list(observed.gone.values()) for group in left]
             found.update(observed.forgotten)
         else:
-            here = [*observed.inboxes.values(), *observed.unwatched.values()]
-            groups = [group for inbox in here for group in inbox.groups]
+            here = observed.inboxes | observed.unwatched
+            groups = [group for inbox in here.values() for group in inbox.groups]
         if metric is semconv.LAYER_GROUPS:
             groups = list(set(groups))
         found.update(active.deliveries.of_name(group).template for group in groups)
@@ -386,3 +387,14 @@ def _waiting(active: Recorder, metric: semconv.Metric) -> Iterator[tuple[Labels,
     """What waits in every layer, by kind of queue and template."""
     known = [one.losses for one in list(_observed.values()) if one.losses is not None]
     yield from backlog.read(metric, (queue for one in known for queue in one.queues()), active.deliveries)
+
+
+def _after_fork() -> None:
+    # The parent's consumers are not here, and what waits for them is the parent's.
+    for one in list(_observed.values()):
+        one.gone.update(dict.fromkeys((*one.inboxes, *one.unwatched, *one.gone), ()))
+        one.inboxes, one.unwatched, one.forgotten = {}, {}, Counter()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
