@@ -76,10 +76,9 @@ def _timeouts(alias: str, config: Mapping[str, Any]) -> Iterator[tuple[str, str]
 def _timeout(host: Any) -> Any:
     """What a host says of its socket timeout, in its address or beside it; "" where it says nothing."""
     beside = host if isinstance(host, Mapping) else {"address": host}
-    address = beside.get("address")
     try:
-        return float(parse_qs(urlsplit(address).query)["socket_timeout"][0])
-    except (KeyError, ValueError, TypeError, AttributeError):
+        return float(parse_qs(urlsplit(str(beside.get("address"))).query)["socket_timeout"][0])
+    except (KeyError, ValueError):
         return beside.get("socket_timeout", "")
 
 
