@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from otel_ws.semconv import CONNECTION_ID, Attribute, Kind, Level
+from otel_ws.semconv import CONNECTION_ID, WS_BROADCAST_FAIL, WS_RATELIMIT_REJECT, Attribute, Kind, Level
 from otel_ws.types import EventRecord, Value
 
 _COLOURS: Final = {Level.INFO: "36", Level.WARNING: "33", Level.ERROR: "31;1"}
-_WIDEST: Final = max(len("WS_RATELIMIT_REJECT"), len("WS_BROADCAST_FAIL"))
+_WIDEST: Final = max(len(WS_RATELIMIT_REJECT.name), len(WS_BROADCAST_FAIL.name))
 # Of ids that nobody reads aloud, enough to find them again.
 _SHOWN: Final = 8
 

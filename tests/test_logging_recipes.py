@@ -78,8 +78,8 @@ def lines(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[list[dict[str
     (project / "__init__.py").touch()
     for file in ("logs.py", "settings.py"):
         (project / file).write_text(recipe(name, file))
-    with (project / "settings.py").open("a") as file:
-        file.write("\nSECRET_KEY = 'only-for-tests'\nUSE_TZ = True\n")
+    with (project / "settings.py").open("a") as more:
+        more.write("\nSECRET_KEY = 'only-for-tests'\nUSE_TZ = True\n")
     done = subprocess.run(
         [sys.executable, "-c", DRIVE.format(logger=LOGS[name])],
         env={
