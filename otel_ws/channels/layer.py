@@ -69,7 +69,7 @@ def observe(layer: Any) -> None:
 def unobserve() -> None:
     """Give every layer its own methods back; one that somebody wrapped after us keeps their wrapper."""
     for key, observed in list(_observed.items()):
-        observed.leave()
+        _safe(observed.leave)
         if not observed.is_wrapped():
             del _observed[key]
 

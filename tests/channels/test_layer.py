@@ -385,6 +385,18 @@ async def test_a_layer_in_front_of_another_is_counted_once(is_inner_first: bool)
     assert ours.send == Unknown.send.__get__(ours)
 
 
+def test_a_layer_that_cannot_be_given_back_keeps_nobody_up(plain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of the telemetry goes on with the next one."""
+    with testing.capture():
+        get_channel_layer()
+        monkeypatch.setattr("otel_ws.channels.losses.Losses.leave", None)
+
+    assert "send" not in vars(plain)
+    assert {"layer.losses": 1} == faults.snapshot()
+    faults.reset()
+    vars(plain).pop("_clean_expired")
+
+
 def test_without_telemetry_a_layer_is_left_alone(plain: Any) -> None:
     """Where nobody records, nothing is wrapped."""
     assert recorder.active() is None
