@@ -21,8 +21,9 @@ def channel_layers(environ: Mapping[str, str] | None = None) -> dict[str, dict[s
     """What to set Django's ``CHANNEL_LAYERS`` to.
 
     ``REDIS_URL``: the addresses of one or more Redis servers, separated by commas; without it the layer is in memory,
-    for one process. ``WS_CHANNEL_CAPACITY``: messages that may wait for one channel (100). ``WS_MESSAGE_EXPIRY``:
-    seconds after which a message that waits is thrown away (60).
+    for one process. ``WS_CHANNEL_CAPACITY``: messages that may wait in one queue (100), which is a channel's, and in
+    Redis that of all consumers of one process. ``WS_MESSAGE_EXPIRY``: seconds after which a message that waits is
+    thrown away (60).
 
     Redis connections get no socket timeout: redis-py 8 would give them one that is as short as the reads of
     channels_redis wait, and disconnect idle consumers.

@@ -284,6 +284,9 @@ class Recorder(Fanout):
         """The event loop ran a timer so late; called about once a second while connections are open."""
         self.observe(semconv.LOOP_LAG, (), seconds)
         now = self.clock()
+        for (event, about), (_, held_back) in tuple(self._rarely.items()):
+            if held_back and event is semconv.WS_LAYER_DROP:
+                self.layer_dropped(about, 0)
         if now >= self._summary_at:
             self._summary_at = now + SUMMARY_SECONDS
             if self.is_leader():

@@ -27,6 +27,9 @@ _FIELD: Final = b"data"
 # How far the line that is being read is known: so many characters of the field's name, or one of these.
 _IS_DATA: Final = 5
 _IS_OTHER: Final = -1
+# Nothing of the stream was read: it may begin with a byte order mark.
+_IS_UNREAD: Final = -2
+_MARK: Final = b"\xef\xbb\xbf"
 
 # Takes a framework's request and match; gives the rest of the route's template, and what belongs on the scope.
 Resolve = Callable[[Any, Any], tuple[str, dict[str, Any]]]
@@ -90,7 +93,9 @@ class Request(scopes.Trail):
         """Whether this ``http.response.start`` begins an event stream."""
         if message.get("status") != 200 or self.scope.get("method") == "HEAD":
             return False
-        return _header(message, b"content-type")[: len(_MEDIA_TYPE)].lower() == _MEDIA_TYPE
+        value, length = _header(message, b"content-type"), len(_MEDIA_TYPE)
+        # A parameter may follow, and nothing else.
+        return value[:length].lower() == _MEDIA_TYPE and value[length:].lstrip()[:1] in b";"
 
     def open(self, message: Message) -> EventStream:
         """The stream that this ``http.response.start`` begins."""
@@ -148,6 +153,8 @@ class EventStream(Connection):
     def _part_sent(self, message: Message, started_at: float, exc: BaseException | None) -> None:
         recorder, now = self.recorder, self.clock()
         seconds, body = now - started_at, message.get("body") or b""
+        if isinstance(body, bytearray | memoryview):
+            body = bytes(body)
         sizes = self._count.sizes(body) if self._count is not None else ()
         failed = exc is not None or self.state is State.ENDED
         is_told = bool(sizes) or (self._count is None and bool(body))
@@ -179,7 +186,7 @@ class EventCount:
     __slots__ = ("_after_return", "_has_data", "_known", "_size")
 
     def __init__(self) -> None:
-        self._known = 0
+        self._known = _IS_UNREAD
         self._has_data = self._after_return = False
         self._size = 0
 
@@ -214,6 +221,8 @@ class EventCount:
 
 def _known(known: int, text: bytes) -> int:
     """What a line is, after ``text`` in it, of which so many characters of the field's name came before."""
+    if known == _IS_UNREAD:
+        known, text = 0, text.removeprefix(_MARK)
     missing = _FIELD[known:]
     if len(text) <= len(missing):
         return known + len(text) if missing.startswith(text) else _IS_OTHER

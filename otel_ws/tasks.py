@@ -37,8 +37,8 @@ class Worker:
 
     def __init__(self, recorder: Recorder, channel: object) -> None:
         self.recorder = recorder
-        # The name of a channel never leaves, unless it was declared as a template.
-        self.template = recorder.policy.label(semconv.TEMPLATE, channel)
+        # The name of a channel never leaves, but the declared template that it was made from.
+        self.template = recorder.deliveries.of_name(channel).template
         recorder.ledger.add(semconv.WORKERS, (_WORKER,))
 
     def ended(self) -> None:

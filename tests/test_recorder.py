@@ -452,6 +452,20 @@ def test_a_failed_broadcast_is_told_by_its_exceptions_class(error: str, reason: 
     assert ("WARNING", reason, 1) == (event.severity, event.attributes["ws.reason"], event.attributes["ws.count"])
 
 
+def test_losses_that_were_held_back_are_told_though_no_more_come() -> None:
+    """Ten seconds after the first, by the clock: the sum of what the events say is what was lost."""
+    with recording() as telemetry:
+        for seconds, lost in ((0.0, 1), (1.0, 99), (5.0, 0), (11.0, 0), (12.0, 0), (30.0, 0), (31.0, 2)):
+            clock.now = 1000.0 + seconds
+            if lost:
+                telemetry.recorder.layer_dropped("CHANNEL_FULL", lost)
+            telemetry.recorder.loop_lagged(0.0)
+
+        told = [event.attributes["ws.count"] for event in telemetry.events("WS_LAYER_DROP")]
+
+    assert [1, 99, 2] == told
+
+
 def test_failures_of_a_group_are_told_every_ten_seconds() -> None:
     """Within ten seconds one failure is told; the next event says how many there were since."""
     with recording() as telemetry:

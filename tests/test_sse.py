@@ -73,6 +73,7 @@ class TestRecognised:
         ("message", "method"),
         [
             (start([(b"content-type", b"text/html")]), "GET"),
+            (start([(b"content-type", b"text/event-streaming")]), "GET"),
             (start([]), "GET"),
             (start(STREAM, status=503), "GET"),
             (start(STREAM), "HEAD"),
@@ -86,6 +87,14 @@ class TestRecognised:
 
         told = (telemetry.events(), telemetry.spans(), telemetry.points("ws.connections"))
         assert ([], [], {}, 2) == (*told, len(one.sent))
+
+    async def test_a_body_may_be_any_bytes(self, telemetry: Telemetry, server: Any) -> None:
+        """What the server gets is what the application gave, and its events are counted."""
+        bodies: list[Any] = [bytearray(b"data: 1\n"), memoryview(b"\ndata: 2\n\n")]
+        one = await ask(server, answering(start(), *map(part, bodies), part(b"", more=False)))
+
+        assert bodies == [message["body"] for message in one.sent[1:3]]
+        assert 2 == telemetry.value("ws.messages.sent", transport="sse")
 
     async def test_headers_that_can_be_read_once_are_the_servers(self, telemetry: Telemetry, server: Any) -> None:
         """An iterator of headers reaches the server unread."""
@@ -485,3 +494,9 @@ def test_every_byte_of_whole_events_is_counted(events: list[bytes], data: st.Dat
     sizes = [size for one in parts for size in counter.sizes(one)]
 
     assert (len(events), True) == (len(sizes), len(text) - 1 <= sum(sizes) <= len(text))
+
+
+@pytest.mark.parametrize(("text", "events"), [(b"data: 1\n\ndata: 2\n\n", 2), (b"\n\xef\xbb\xbfdata: 1\n\n", 0)])
+def test_a_stream_may_begin_with_a_byte_order_mark(text: bytes, events: int) -> None:
+    """It belongs to no line; anywhere else it does."""
+    assert events == len(EventCount().sizes(b"\xef\xbb\xbf" + text))

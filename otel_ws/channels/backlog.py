@@ -24,7 +24,8 @@ from otel_ws.faults import fault
 from otel_ws.signals import spans as span_tools
 from otel_ws.types import Labels
 
-# So many names of one process are looked at, and so many of all that share a layer.
+# So many names that one process meets are looked at, twice as many with those of processes' queues; and so many of all
+# that share a layer.
 NAMES_LIMIT: Final = 100
 LOOK_LIMIT: Final = 1000
 # A look that takes longer is given up: Redis has other things to do, or is away.
@@ -83,8 +84,8 @@ class Poll:
         if type(channel) is not str:
             return
         name = channel[: channel.index("!") + 1] if "!" in channel else channel
-        # A process has one queue, and maybe a channel for each of its users.
-        if name not in self._names and (len(self._names) < NAMES_LIMIT or name.endswith("!")):
+        # A process has one queue, and maybe a channel for each of its users: those leave room for processes.
+        if name not in self._names and len(self._names) < NAMES_LIMIT * (1 + name.endswith("!")):
             self._names.add(name)
             if self._thread is None and not self._over.is_set():
                 # In a context of its own: what is done by the clock belongs to nobody's request.

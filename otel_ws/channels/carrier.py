@@ -153,7 +153,7 @@ def _key(body: bytes, start: int) -> int | None:
 
 
 # A longer key carries nothing: whoever sends it would have every receiver look at all of it.
-_FIRST_KEY: Final = re.compile(rb'\{\s*("(?:[^"\\]|\\.){0,255}")\s*:')
+_FIRST_KEY: Final = re.compile(rb'\{\s*("[^"\\]{0,255}(?:\\.[^"\\]{0,255}){0,255}")\s*:')
 _FIRST_VALUE: Final = re.compile(rb'\s*"(' + re.escape(_BYTES_MARK) + rb'[^"\\]{0,255})"\s*,\s*')
 
 

@@ -141,7 +141,10 @@ class Watch:
             if name is None and (name := _handler(self._consumer, kind)) is not None:
                 self._handlers[kind] = name
             handling = Handling(self._connection, kind, name, self._outermost, self._default)
-            if self._inbox.message is message:
+            handed = self._inbox.message
+            # Where something of the application's is between, it may hand on another dict: the next one that is no
+            # message of the connection itself, since a consumer asks for one at a time.
+            if handed is not None and (handed is message or kind not in _KINDS):
                 carrier = self._inbox.taken(self._connection)
                 if self._connection.is_traced:
                     handling.process(*((None, OTHER) if carrier is None else (carrier.context, carrier.template)))

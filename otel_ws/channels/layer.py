@@ -7,6 +7,7 @@ loses in silence is found by its ``Losses``; of a layer that nobody knows it tel
 from __future__ import annotations
 
 import functools
+import os
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from typing import Any, Final
 from otel_ws import recorder, semconv
 from otel_ws.channels import backlog, losses
 from otel_ws.channels.carrier import Carried, carried, carrier_of
-from otel_ws.channels.inbox import Gone, Inbox, arriving
+from otel_ws.channels.inbox import Gone, Inbox, arriving, listening
 from otel_ws.channels.publishing import Publishing, publishing
 from otel_ws.faults import fault
 from otel_ws.recorder import Recorder
@@ -59,7 +60,7 @@ def observe(layer: Any) -> None:
     observed = _observed.get(id(layer))
     if observed is not None:
         observed.join()
-    elif type(getattr(getattr(layer, "send", None), "__self__", None)) is not Observed:
+    elif hasattr(layer, "__dict__") and type(getattr(getattr(layer, "send", None), "__self__", None)) is not Observed:
         # Not one that stands in front of a layer that is observed.
         observed = _observed[id(layer)] = Observed(layer)
         observed.join()
@@ -68,7 +69,7 @@ def observe(layer: Any) -> None:
 def unobserve() -> None:
     """Give every layer its own methods back; one that somebody wrapped after us keeps their wrapper."""
     for key, observed in list(_observed.items()):
-        observed.leave()
+        _safe(observed.leave)
         if not observed.is_wrapped():
             del _observed[key]
 
@@ -277,13 +278,13 @@ class Observed:
     def _consumed(self, channel: Any, message: Any) -> Any:
         """Somebody asked the layer who is no consumer: a view that waits for an answer or streams, a worker, a test.
 
-        A named channel is a worker's, which takes the carrier off at its handler; anybody else gets a plain dict.
+        They get a plain dict. A worker's listener takes messages from a named channel for the consumer that it makes:
+        what came with them waits for that one's handler.
         """
         try:
             active = recorder.active()
             carrier = carrier_of(message)
-            is_plain = carrier is not None and "!" in channel
-            if is_plain:
+            if carrier is not None:
                 message = dict(message)
             if active is not None:
                 deliveries = active.deliveries
@@ -293,7 +294,10 @@ class Observed:
                     # Sent by a process without a carrier; a named channel tells its own template.
                     delivery = deliveries.of(OTHER) if "!" in channel else deliveries.of_name(channel)
                 delivery.consumed(active.ledger.local.cells)
-                if carrier is not None and is_plain:
+                handed = None if "!" in channel else listening.get()
+                if handed is not None:
+                    handed.put(message, carrier)
+                elif carrier is not None:
                     seconds = max(0.0, active.now_ns() * 1e-9 - carrier.sent_at)
                     active.observe(semconv.LAYER_LAG, (delivery.template,), seconds)
         except Exception as exc:
@@ -370,8 +374,8 @@ def _members(active: Recorder, metric: semconv.Metric) -> Iterator[tuple[Labels,
             groups = [group for left in list(observed.gone.values()) for group in left]
             found.update(observed.forgotten)
         else:
-            here = [*observed.inboxes.values(), *observed.unwatched.values()]
-            groups = [group for inbox in here for group in inbox.groups]
+            here = observed.inboxes | observed.unwatched
+            groups = [group for inbox in here.values() for group in inbox.groups]
         if metric is semconv.LAYER_GROUPS:
             groups = list(set(groups))
         found.update(active.deliveries.of_name(group).template for group in groups)
@@ -383,3 +387,14 @@ def _waiting(active: Recorder, metric: semconv.Metric) -> Iterator[tuple[Labels,
     """What waits in every layer, by kind of queue and template."""
     known = [one.losses for one in list(_observed.values()) if one.losses is not None]
     yield from backlog.read(metric, (queue for one in known for queue in one.queues()), active.deliveries)
+
+
+def _after_fork() -> None:
+    # The parent's consumers are not here, and what waits for them is the parent's.
+    for one in list(_observed.values()):
+        one.gone.update(dict.fromkeys((*one.inboxes, *one.unwatched, *one.gone), ()))
+        one.inboxes, one.unwatched, one.forgotten = {}, {}, Counter()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -239,6 +239,14 @@ class RedisPubSub(Losses):
             raise ShapeError
         self.carry(self.layer._serializer)
 
+    def leave(self) -> None:
+        """Every loop's connections get their own methods back."""
+        super().leave()
+        for loop in list(self.layer._layers.values()):
+            for shard in loop._shards:
+                if isinstance(ensured := vars(shard).get("_ensure_redis"), _Ensured):
+                    ensured.leave()
+
     def publishing(self, about: Publishing) -> None:
         """Each event loop has connections of its own, made when they are first needed."""
         for shard in self.layer._get_layer()._shards:
@@ -273,6 +281,7 @@ class _Ensured:
     def __init__(self, losses: RedisPubSub, shard: Any) -> None:
         self._losses = losses
         self._shard = shard
+        self._before = vars(shard).get("_ensure_redis", _ABSENT)
         self._original = shard._ensure_redis
 
     def __call__(self) -> None:
@@ -280,6 +289,18 @@ class _Ensured:
         redis = self._shard._redis
         if "publish" not in vars(redis):
             redis.publish = functools.partial(self._publish, redis.publish)
+
+    def leave(self) -> None:
+        """The shard and its connection get their own methods back."""
+        own = vars(self._shard)
+        if self._before is _ABSENT:
+            del own["_ensure_redis"]
+        else:
+            own["_ensure_redis"] = self._before
+        redis = self._shard._redis
+        publish = None if redis is None else vars(redis).get("publish")
+        if getattr(getattr(publish, "func", None), "__self__", None) is self:
+            del redis.publish
 
     async def _publish(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         subscribers = await original(*args, **kwargs)

@@ -1,6 +1,6 @@
 """The table of patched seams: ``apply`` and ``revert`` walk the same table.
 
-Private touch: four public methods of Channels, and the one of Django that finds a request's view, are replaced on
+Private touch: five public methods of Channels, and the one of Django that finds a request's view, are replaced on
 their classes, because neither offers a place to register an observer. Each is checked for its shape first; one that
 looks otherwise is left alone and told.
 """
@@ -15,10 +15,12 @@ from typing import Any, Final
 from channels.consumer import AsyncConsumer
 from channels.layers import ChannelLayerManager, channel_layers
 from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.worker import Worker
 from django.core.handlers.base import BaseHandler
 
 from otel_ws.channels import layer, routing
 from otel_ws.channels.consumer import observed_call
+from otel_ws.channels.worker import observed_listener
 from otel_ws.faults import fault
 
 
@@ -44,6 +46,7 @@ SEAMS: Final = (
     Seam(URLRouter, "__call__", routing.observed_urls),
     Seam(AsyncConsumer, "__call__", observed_call),
     Seam(ChannelLayerManager, "__getitem__", layer.observed_backends, 2, False),
+    Seam(Worker, "listener", observed_listener, 2),
     Seam(BaseHandler, "resolve_request", routing.observed_resolution, 2, False),
 )
 _applied: Final[dict[Seam, tuple[Any, Any]]] = {}

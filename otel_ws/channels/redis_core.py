@@ -10,7 +10,7 @@ import asyncio
 import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from otel_ws import recorder
 from otel_ws.channels.backlog import Poll, Queue
@@ -134,6 +134,16 @@ class _Shard:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
+
+    async def __aenter__(self) -> Self:
+        await self._connection.__aenter__()
+        return self
+
+    async def __aexit__(self, *raised: object) -> Any:
+        return await self._connection.__aexit__(*raised)
+
+    def __await__(self) -> Any:
+        return self._connection.__await__()
 
     async def zremrangebyscore(self, *args: Any, **kwargs: Any) -> Any:
         """For a channel: its expired messages. For a group: memberships."""

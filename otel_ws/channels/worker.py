@@ -1,22 +1,37 @@
 """Door: workers (``manage.py runworker``, scopes of the type ``channel``). The consumer's ``dispatch`` is wrapped.
 
 A worker keeps one consumer for each channel, as long as it runs: so each message is told by itself, and never the
-whole. One wrapper serves sync and async consumers: Channels awaits ``dispatch`` for both.
+whole. One wrapper serves sync and async consumers: Channels awaits ``dispatch`` for both. The listener that makes the
+consumer has a context of its own, in which what came with a message gets from the one to the other.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from channels.exceptions import StopConsumer
 
 from otel_ws import pulse, recorder
-from otel_ws.channels.carrier import carrier_of
+from otel_ws.channels.inbox import Handed, listening
 from otel_ws.faults import fault
 from otel_ws.tasks import Task, Worker
 from otel_ws.types import Message, Scope
 
 _ABSENT: Final = object()
+
+
+def observed_listener(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Channels' ``Worker.listener``, which hands what came with its messages to the consumer that it makes."""
+
+    @functools.wraps(original)
+    async def listener(self: Any, channel: str) -> Any:
+        # It runs in a task of its own.
+        listening.set(Handed())
+        return await original(self, channel)
+
+    return listener
 
 
 def at_work(consumer: Any, scope: Scope) -> Work | None:
@@ -40,11 +55,16 @@ def at_work(consumer: Any, scope: Scope) -> Work | None:
 class Work:
     """One consumer of a worker while it runs, and what stands in for its ``dispatch``."""
 
-    __slots__ = ("_before", "_consumer", "_dispatch", "_worker")
+    __slots__ = ("_before", "_consumer", "_dispatch", "_handed", "_worker")
 
     def __init__(self, consumer: Any, worker: Worker) -> None:
         self._consumer = consumer
         self._worker = worker
+        self._handed = listening.get()
+        if self._handed is not None:
+            self._handed.is_watched = True
+            # What its handlers ask a layer for is not the listener's.
+            listening.set(None)
         self._before = vars(consumer).get("dispatch", _ABSENT)
         self._dispatch = consumer.dispatch
         consumer.dispatch = self.dispatch
@@ -60,6 +80,8 @@ class Work:
         else:
             own["dispatch"] = self._before
         try:
+            if self._handed is not None:
+                self._handed.leave()
             self._worker.ended()
         except Exception as exc:
             fault("worker", exc)
@@ -71,10 +93,7 @@ class Work:
             pulse.beat()
             kind = message["type"]
             name = str(kind).replace(".", "_")
-            carrier = carrier_of(message)
-            if carrier is not None:
-                # The handler's message is a plain dict.
-                message = dict(message)
+            carrier = None if self._handed is None else self._handed.taken(message)
             handler = name if hasattr(self._consumer, name) else None
             sender, sent_at = (None, None) if carrier is None else (carrier.context, carrier.sent_at)
             task = Task(self._worker, kind, handler, sender, sent_at)

@@ -284,5 +284,8 @@ def test_only_so_many_names_are_looked_at() -> None:
     poll.met("specific.ab!cd")
 
     assert (backlog.NAMES_LIMIT, True) == (before, "specific.ab!" in poll._names)
+    for number in range(2 * backlog.NAMES_LIMIT):
+        poll.met(f"user-{number}!it")
+    assert 2 * backlog.NAMES_LIMIT == len(poll._names)
     assert 1 == sum(one.name == "otel-ws-layer" and one is poll._thread for one in threading.enumerate())
     poll.stop()

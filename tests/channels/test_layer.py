@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
+from collections import OrderedDict, defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -25,7 +26,7 @@ from opentelemetry.trace import SpanKind
 import otel_ws
 from otel_ws import WebSocketMiddleware, faults, recorder, semconv, testing
 from otel_ws.channels import inbox, patches
-from otel_ws.channels.layer import observe
+from otel_ws.channels.layer import _after_fork, observe
 from otel_ws.testing import Telemetry
 
 CONNECT = {"type": "websocket.connect"}
@@ -327,6 +328,34 @@ async def test_what_a_layer_writes_on_a_message_stays_as_it_is(make: Any, teleme
         assert (2, 2, 0) == sums(telemetry)
 
 
+@pytest.mark.parametrize("kind", [dict, OrderedDict, functools.partial(defaultdict, list)])
+async def test_a_message_stays_of_its_class(layer: Any, kind: Any) -> None:
+    """On a consumer's channel and on a named one, whoever asks for it."""
+    message = kind(NEWS)
+    for channel in (await layer.new_channel(), "somewhere"):
+        await layer.send(channel, message)
+        got = await layer.receive(channel)
+
+        assert (type(message), message) == (type(got), got)
+
+
+async def test_what_a_wrapper_makes_of_a_message_is_handled(layer: Any, server: Any, telemetry: Telemetry) -> None:
+    """Something around the layer's ``receive`` hands on another dict: it counts as the one that came."""
+    got: list[Any] = []
+    receive = layer.receive
+
+    async def opened(channel: str) -> Any:
+        return {**await receive(channel), "opened": True}
+
+    layer.receive = opened
+    app = otel_ws.WebSocketMiddleware(Member.as_asgi())
+    await server(app, CONNECT, ASK, ASK, lambda _: arrived(got, 2), DISCONNECT, got=got).run()
+
+    assert [{**NEWS, "opened": True}] * 2 == got
+    assert (2, 2, 0) == sums(telemetry)
+    assert 2 == telemetry.value("ws.layer.lag")
+
+
 class Front:
     """A third party's layer that stands in front of another one."""
 
@@ -354,6 +383,18 @@ async def test_a_layer_in_front_of_another_is_counted_once(is_inner_first: bool)
             assert (NEWS, (1, 1, 0)) == (await layers[-1].receive("a"), sums(telemetry))
 
     assert ours.send == Unknown.send.__get__(ours)
+
+
+def test_a_layer_that_cannot_be_given_back_keeps_nobody_up(plain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of the telemetry goes on with the next one."""
+    with testing.capture():
+        get_channel_layer()
+        monkeypatch.setattr("otel_ws.channels.losses.Losses.leave", None)
+
+    assert "send" not in vars(plain)
+    assert {"layer.losses": 1} == faults.snapshot()
+    faults.reset()
+    vars(plain).pop("_clean_expired")
 
 
 def test_without_telemetry_a_layer_is_left_alone(plain: Any) -> None:
@@ -793,6 +834,54 @@ async def test_memberships_are_counted_by_template(server: Any) -> None:
 
             assert [1, 2, 0] == open_now
             assert [0, 0, 0] == [telemetry.value(f"ws.layer.{one}") for one in ("groups", "memberships", "orphans")]
+
+
+async def test_a_forked_child_has_no_members(server: Any, telemetry: Telemetry) -> None:
+    """Consumers, what waits for them and what they left behind are the parent's, who tells them."""
+    leave, entered = asyncio.Event(), asyncio.Event()
+
+    class Busy(AsyncJsonWebsocketConsumer):
+        groups = ("room_7",)
+
+        async def room_news(self, event: Any) -> None:
+            entered.set()
+            await leave.wait()
+
+    def figures() -> list[float]:
+        return [telemetry.value(f"ws.layer.{one}") for one in ("memberships", "groups", "orphans", "depth")]
+
+    for _ in swapped(InMemoryChannelLayer()):
+        layer: Any = get_channel_layer()
+        app = otel_ws.WebSocketMiddleware(Busy.as_asgi())
+        run = asyncio.create_task(server(app, CONNECT, lambda _: leave.wait(), DISCONNECT).run())
+        await joined(layer, 1)
+        layer.send.__self__.gone["left"] = ("room_7",)
+        for _number in range(3):
+            await layer.group_send("room_7", NEWS)
+        await entered.wait()
+        *memberships, waiting = figures()
+        _after_fork()
+
+        assert ([1, 1, 1], [0] * 4) == (memberships, figures())
+        assert waiting
+        leave.set()
+        await run
+
+
+async def test_a_layer_that_cannot_be_wrapped_is_left_alone(telemetry: Telemetry) -> None:
+    """One without attributes of its own works as it did, and nothing of it is told, nor counted as a failure."""
+
+    class Slotted:
+        __slots__ = ("sent",)
+
+        async def send(self, channel: str, message: Any) -> None:
+            self.sent = message
+
+    for _ in swapped(Slotted()):
+        await get_channel_layer().send("somewhere", NEWS)
+
+        assert NEWS is get_channel_layer().sent
+        assert (0, 0, 0) == sums(telemetry)
 
 
 async def test_what_expires_is_lost(monkeypatch: pytest.MonkeyPatch, telemetry: Telemetry) -> None:

@@ -159,6 +159,42 @@ async def test_what_fails_half_way_is_undone(ports: list[int], make: Any, monkey
     await layer.flush()
 
 
+async def test_a_later_start_counts_what_goes_to_nobody(ports: list[int]) -> None:
+    """The connections of pub/sub get their own methods back in between, and tell the new telemetry afterwards."""
+    layer = pubsub.RedisPubSubChannelLayer(hosts=hosts(ports))
+    for _ in range(2):
+        with testing.capture() as telemetry:
+            observe(layer)
+            for group in ("room_7", "room_8", "room_9"):
+                await layer.group_send(group, NEWS)
+
+            assert 3 == dropped(telemetry, "NO_SUBSCRIBER")
+
+        shards = layer._get_layer()._shards
+        assert not any("_ensure_redis" in vars(one) or "publish" in vars(one._redis) for one in shards if one._redis)
+    await layer.flush()
+
+
+class Careful(core.RedisChannelLayer):  # type: ignore[name-defined]
+    """A layer of the application's own, which uses its connections in the ways that redis-py has."""
+
+    async def send(self, channel: str, message: Any) -> None:
+        """Count it in Redis."""
+        async with self.connection(0) as connection:
+            await connection.incr("count")
+        await (await self.connection(0)).incr("count")
+        await super().send(channel, message)
+
+
+async def test_a_layer_of_ones_own_uses_its_connections_as_before(ports: list[int]) -> None:
+    """Also while a message goes out."""
+    async with observed(Careful(hosts=hosts(ports))) as (layer, _):
+        await layer.send("somewhere", NEWS)
+
+        assert await layer.receive("somewhere") == NEWS
+        assert b"2" == await layer.connection(0).getdel("count")
+
+
 @pytest.mark.parametrize("make", [core.RedisChannelLayer, pubsub.RedisPubSubChannelLayer])
 @pytest.mark.parametrize("more", [{}, {"serializer_format": "json"}, {"symmetric_encryption_keys": ["secret"]}])
 async def test_a_message_arrives_as_it_was_sent(ports: list[int], server: Any, make: Any, more: Any) -> None:

@@ -113,6 +113,19 @@ async def test_each_message_is_one_span(telemetry: Telemetry, base: Any) -> None
 
 
 @BOTH
+async def test_a_channel_is_known_by_the_template_that_it_was_made_from(telemetry: Telemetry, base: Any) -> None:
+    """As in every metric of the layer, so that what is sent and what is handled join."""
+    otel_ws.declare(template=["pay{kind}"])
+
+    await work(base, "payment.settle", layer=get_channel_layer())
+
+    (points,) = telemetry.points("messaging.process.duration")
+    assert "pay{kind}" == dict(points)["messaging_destination_template"]
+    assert 1 == telemetry.value("messaging.client.sent.messages", messaging_destination_template="pay{kind}")
+    assert ["process pay{kind}"] == [one for one in telemetry.span_names() if one.startswith("process")]
+
+
+@BOTH
 async def test_handler_gets_its_message(telemetry: Telemetry, base: Any) -> None:
     """A handler gets what was sent, and nothing else."""
     handled = await work(base, "payment.settle", amount=5)
@@ -132,6 +145,43 @@ async def test_span_is_linked_to_the_senders(telemetry: Telemetry, base: Any) ->
     assert (published.span_id, published.trace_id, [{"type": "payment.settle"}]) == (
         link.context.span_id, link.context.trace_id, handled
     )  # fmt: skip
+
+
+@BOTH
+async def test_each_span_is_linked_to_its_own_sender(telemetry: Telemetry, base: Any) -> None:
+    """Also of messages that the listener took before their consumer began."""
+    otel_ws.declare(template=["payments"])
+    layer: Any = get_channel_layer()
+    for _ in range(3):
+        await layer.send("payments", {"type": "payment.settle"})
+
+    await work(base, *["payment.settle"] * 4, layer=layer)
+
+    published = [one.context.span_id for one in telemetry.spans("publish payments")][:4]
+    assert published == [one.links[0].context.span_id for one in telemetry.spans("process payments")][:4]
+    assert telemetry.value("ws.layer.lag") >= 4
+
+
+async def test_an_application_that_is_no_consumer_gets_what_was_sent(telemetry: Telemetry) -> None:
+    """A plain dict, from the very worker that hands what came with it to consumers."""
+    layer: Any = get_channel_layer()
+    got: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        got.put_nowait(await receive())
+
+    worker = Worker(application, ["payments"], layer)
+    running = asyncio.ensure_future(worker.handle())
+    await layer.send("payments", {"type": "payment.settle"})
+    async with asyncio.timeout(10):
+        message = await got.get()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    assert (dict, {"type": "payment.settle"}) == (type(message), message)
 
 
 @BOTH

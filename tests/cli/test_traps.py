@@ -27,7 +27,7 @@ def redis_8(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(traps, "version", lambda package: "8.1.0")
 
 
-@pytest.mark.parametrize("hosts", [[], ["redis://a"], [("a", 1)], [{"address": "redis://a"}]])
+@pytest.mark.parametrize("hosts", [[], None, ["redis://a"], [("a", 1)], [{"address": "redis://a"}]])
 @pytest.mark.parametrize("backend", [CORE, PUBSUB])
 def test_redis_8_closes_silent_connections(backend: str, hosts: list[Any]) -> None:
     """With redis-py 8 each host needs a socket timeout of its own, or none."""
@@ -39,6 +39,33 @@ def test_redis_8_closes_silent_connections(backend: str, hosts: list[Any]) -> No
 def test_hosts_without_a_timeout_are_fine() -> None:
     """Where each host says so itself, nothing is told."""
     assert "" == said(CORE, {"hosts": [{"address": "redis://a", "socket_timeout": None}], **BOUNDED})
+
+
+@pytest.mark.parametrize("release", ["7.1.0", "8.1.0"])
+@pytest.mark.parametrize(
+    ("host", "is_told"),
+    [
+        ({"address": "redis://:hunter2@a", "socket_timeout": 5}, True),
+        ({"address": "redis://:hunter2@a", "socket_timeout": 5.5}, False),
+        ("redis://:hunter2@a?socket_timeout=2", True),
+        ("redis://:hunter2@a?socket_timeout=60", False),
+        ({"address": "redis://:hunter2@a?socket_timeout=1", "socket_timeout": None}, True),
+    ],
+)
+def test_a_timeout_that_is_too_short(monkeypatch: pytest.MonkeyPatch, release: str, host: Any, is_told: bool) -> None:
+    """Of any release, in an address or beside it: one as short as channels_redis waits ends idle consumers."""
+    monkeypatch.setattr(traps, "version", lambda package: release)
+
+    text = said(CORE, {"hosts": [host], **BOUNDED})
+
+    assert is_told == ("socket_timeout is not longer" in text)
+    assert "hunter2" not in text
+
+
+@pytest.mark.parametrize("hosts", [5, "redis://a", {"a": 1}, [5], [{"address": 5}]])
+def test_hosts_that_are_none_raise_nothing(hosts: Any) -> None:
+    """What Channels itself will refuse."""
+    said(CORE, {"hosts": hosts, **BOUNDED})
 
 
 def test_older_redis_is_fine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,6 +97,11 @@ def test_pubsub_has_no_bounds() -> None:
         ({"WEB_CONCURRENCY": "1"}, False),
         ({"WEB_CONCURRENCY": "4"}, True),
         ({"UVICORN_WORKERS": "2"}, True),
+        ({"WEB_CONCURRENCY": "0"}, False),
+        ({"WEB_CONCURRENCY": "many"}, False),
+        ({"GUNICORN_CMD_ARGS": "--bind=:80 --workers 4"}, True),
+        ({"GUNICORN_CMD_ARGS": "-w4"}, True),
+        ({"GUNICORN_CMD_ARGS": "--workers=1"}, False),
     ],
 )
 def test_in_memory_with_several_workers(environ: dict[str, str], is_told: bool) -> None:

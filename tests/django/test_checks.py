@@ -7,6 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 LAYER = "channels.layers.InMemoryChannelLayer"
+PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
+BOUNDED = {"capacity": 9, "expiry": 9}
+PATIENT = {"hosts": [{"address": "redis://127.0.0.1:1", "socket_timeout": None}]}
 # Settings, environment, and the id and part of the text of what comes of them.
 CASES: list[tuple[dict[str, Any], dict[str, str], str, str]] = [
     ({"OTEL_WS": {"GATE": "loud"}}, {}, "E001", "OTEL_WS['gate']"),
@@ -20,6 +23,13 @@ CASES: list[tuple[dict[str, Any], dict[str, str], str, str]] = [
     ({"MIDDLEWARE": []}, {}, "W004", "Nobody can look"),
     ({"OTEL_WS": {"TRUST_LOOPBACK": True}}, {}, "W005", "every program of this machine"),
     ({"CHANNEL_LAYERS": {"default": {"BACKEND": LAYER, "CONFIG": {"expiry": 9}}}}, {}, "W007", "capacity"),
+    (
+        {"CHANNEL_LAYERS": {"default": {"BACKEND": LAYER, "CONFIG": BOUNDED}}},
+        {"WEB_CONCURRENCY": "4"},
+        "W007",
+        "workers",
+    ),
+    ({"CHANNEL_LAYERS": {"default": {"BACKEND": PUBSUB, "CONFIG": PATIENT}}}, {}, "W007", "without bound"),
 ]
 PROGRAM = """
 import json, os, django

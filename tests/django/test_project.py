@@ -130,7 +130,8 @@ print(json.dumps([answer.status_code, answer.json()["failed"], [one["status"] fo
 
     status, failed, statuses = told(output)
     assert (503, [component]) == (status, failed)
-    assert ["failed", "ok", "ok"] == sorted(statuses)
+    # A busy machine may not find out in time why it is away.
+    assert sorted(statuses) in (["failed", "ok", "ok"], ["ok", "ok", "timeout"])
     assert SECRET not in output
 
 

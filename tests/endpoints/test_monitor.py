@@ -186,11 +186,13 @@ async def test_a_watcher_gets_what_came_since(told: Telemetry, server: Any, monk
 
 async def test_with_telemetry_off_that_is_said(told: Telemetry, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A watcher of a process whose telemetry is off is told so."""
-    monkeypatch.setattr(recorder, "_active", None)
     monkeypatch.setattr(monitor, "access", lambda scope: 200)
     watched = server(monitoring_socket, CONNECT, after(1), GONE, headers=headers())
 
-    await watched.run()
+    # Undone before `told` ends: what `told` takes away must not come back.
+    with monkeypatch.context() as off:
+        off.setattr(recorder, "_active", None)
+        await watched.run()
 
     assert "telemetry_off" == frames(watched)[0]["error"]["code"]
 
