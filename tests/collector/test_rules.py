@@ -176,7 +176,8 @@ CASES = [
     Case("HttpErrors", http, 7, 5, 0),
     Case("HttpSlow", slow("http_server_request_duration_seconds", "2", "5"), 8, 5, 0),
     Case("DatabaseQueryRate", count("db_client_operation_duration_seconds_count"), 60_060, 60_000, 600),
-    Case("NotReady", gauge("ws_readiness", component="database"), 0, 1, 1, labels={"component": "database"}),
+    Case("NotReady", count("ws_readiness_total", component="database", status="error"), 1, 0, 0,
+         labels={"component": "database"}),
     # Five after forty minutes.
     Case("PaymentFailures", count("tournament_payments_total", status="declined", method="card"), 0.2, 0.125, 0),
     Case("MemoryHigh", gauge("system_memory_utilization_ratio", HOST, state="used"), 0.9, 0.85, 0.4, about=HOST),
