@@ -30,3 +30,42 @@ def test_what_happened_first_is_judged_too(
 
     assert seen is not None
     assert rules == [finding.rule for finding in seen.health.findings]
+
+
+def look(monkeypatch: pytest.MonkeyPatch, rejected: float, began: float, *rows: Reading) -> monitoring.Seen:
+    """What is seen where so many were rejected by now."""
+    numbers = Snapshot({semconv.REJECTIONS: {("/", "websocket", "ROOM_FULL", ""): rejected}}, {})
+    monkeypatch.setattr(monitoring, "_last", None)
+    monkeypatch.setattr(processes, "overview", lambda: Overview(AT, began, numbers, (), is_shared=True))
+    monkeypatch.setattr(processes, "history", lambda seconds: rows)
+    seen = monitoring.look()
+    assert seen is not None
+    return seen
+
+
+def test_what_happens_after_a_pause_is_seen(telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last row before nobody came is where the totals stood until somebody was rejected."""
+    rows = Reading(AT - 2000.0, {"rejected": 5.0}), Reading(AT - 1.0, {"rejected": 35.0})
+
+    seen = look(monkeypatch, 35.0, 1.0, *rows)
+
+    assert (["failed_connections"], 30.0, 60.0) == (
+        [finding.rule for finding in seen.health.findings],
+        seen.grown("rejected"),
+        seen.seconds,
+    )
+
+
+def test_a_clock_that_was_set_back_accuses_nobody(telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that began in what is the future now did not begin a moment ago."""
+    seen = look(monkeypatch, 35.0, AT + 3500.0, Reading(AT + 3600.0, {"rejected": 35.0}))
+
+    assert ([], 0.0) == (list(seen.health.findings), seen.grown("rejected"))
+
+
+def test_without_rows_of_late_own_readings_are_taken(telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no row can be written, a process's own readings are nearer than rows of an hour ago."""
+    own = [Reading(AT - 30.0, {"rejected": 34.0}), Reading(AT - 5.0, {"rejected": 35.0})]
+    monkeypatch.setattr(telemetry.recorder.watch, "readings", lambda: own)
+
+    assert 1.0 == look(monkeypatch, 35.0, 1.0, Reading(AT - 3600.0)).grown("rejected")
