@@ -13,12 +13,12 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from otel_ws import faults, semconv
-from otel_ws.health import WINDOW_SECONDS, Reading, read
+from otel_ws.health import Reading, read
 from otel_ws.ledger import Snapshot
 from otel_ws.live import BY_ID_LIMIT
 from otel_ws.processes import mapping, telling
@@ -34,7 +34,7 @@ PLACE: Final = "processes"
 HISTORY: Final = "history.jsonl"
 MAX_AGE: Final = 1.0
 TELL_SECONDS: Final = 0.9
-# How long an answer serves where no newer one can be had.
+# How long what was told, or answered, serves where nothing newer can be had.
 OLD_SECONDS: Final = 5.0
 # Where it could not join: how soon it tries again, twice as late each time.
 RETRY_SECONDS: Final = 5.0
@@ -90,19 +90,23 @@ def seen_by(group: Group, own: SharedCells | None = None) -> Overview:
         raise FileNotFoundError
     sums, alive = group.look()
     snapshot = sums.snapshot()
-    told = [member.told for member in alive]
+    now = time.time()
+    # Who is idle tells nothing, and uses nothing.
+    told = [
+        one if abs(now - one.at) <= OLD_SECONDS else replace(one, cpu=0.0) for one in (member.told for member in alive)
+    ]
     users, dual = telling.count_users([one.users for one in told])
     snapshot.values[semconv.ACTIVE_USERS] = {(): float(users)}
     snapshot.values[semconv.DUAL_USERS] = {(): float(dual)}
     share = sum(one.cpu for one in told) / (os.cpu_count() or 1)
     snapshot.values[semconv.PROCESS_CPU] = {(): min(1.0, share)}
     found = [
-        Process(member.pid, member.role, member.started, member.active, member.told.cpu, member.told.memory)
-        for member in alive
+        Process(member.pid, member.role, member.started, member.active, one.cpu, one.memory)
+        for member, one in zip(alive, told, strict=True)
     ]
     found.sort(key=lambda one: (one.started, one.pid))
     return Overview(
-        time.time(), group.started, snapshot, tuple(found), is_shared=True, is_several=group.is_several,
+        now, group.started, snapshot, tuple(found), is_shared=True, is_several=group.is_several,
         by_id=tuple(telling.count_ids([one.by_id for one in told], BY_ID_LIMIT)),
     )  # fmt: skip
 
@@ -138,7 +142,7 @@ class Membership:
         recorder.merged = self.merged
         recorder.is_leader = self.is_leader
         self._retry_at = time.monotonic() + self._pause
-        recorder.watch.begin(self.reading, self.since(time.time() - WINDOW_SECONDS))
+        recorder.watch.begin(self.reading, self.since(0.0))
 
     def since(self, at: float) -> tuple[Reading, ...]:
         """The rows from then on, oldest first."""
@@ -177,7 +181,7 @@ class Membership:
             if self._home is not None:
                 self._kept = None
                 # What this process had alone and what all have are two different counts.
-                self._recorder.watch.begin(self.reading, self.since(time.time() - WINDOW_SECONDS))
+                self._recorder.watch.begin(self.reading, self.since(0.0))
 
     def join(self, folder: Path) -> None:
         """Become one of the group that has this folder.
@@ -258,6 +262,8 @@ class Membership:
         with self._looking:
             self._home = self._group.join(self._recorder.ledger, self._role, self.started, supervisor(), gone)
         gone.forget()
+        if self._recorder.recent is not None:
+            self._recorder.recent.share(self._group.folder)
 
     def is_leader(self) -> bool:
         """Whether it leads; alone it does."""
