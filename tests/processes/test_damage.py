@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
 import struct
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -195,7 +197,7 @@ def test_where_nothing_can_be_read_a_process_answers_for_itself(
 ) -> None:
     """After a few seconds with the last answer it has its own numbers, and says why; later those of all again."""
     now = [1000.0]
-    monkeypatch.setattr(membership.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     first, second = make(), make()
     first.count(2)
     second.count(3)
@@ -241,7 +243,7 @@ def test_who_cannot_join_says_so_and_tries_again(
 ) -> None:
     """Alone at first, whatever is wrong; once there is room it is one of the group."""
     now = [1000.0]
-    monkeypatch.setattr(membership.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with monkeypatch.context() as patch:
         patch.setattr(group.Group, "join", lambda *_: (_ for _ in ()).throw(exc))
         decided = processes.joined(serving)
@@ -268,19 +270,17 @@ def test_who_cannot_join_says_so_and_tries_again(
 def test_a_held_lock_holds_no_event_loop_up(serving: Recorder, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There it is waited for a moment only, and once a second, not at each connection."""
     slept: list[float] = []
-    monkeypatch.setattr(group.time, "sleep", slept.append)
+    monkeypatch.setattr(time, "sleep", slept.append)
     now = [1000.0]
 
     def monotonic() -> float:
         now[0] += 0.002
         return now[0]
 
-    monkeypatch.setattr(group.time, "monotonic", monotonic)
+    monkeypatch.setattr(time, "monotonic", monotonic)
 
     async def connections() -> list[bool]:
         return [processes.joined(serving) for _ in range(3)]
-
-    import asyncio
 
     with group._Locked(folder / "group.lock"):
         first = asyncio.run(connections())
