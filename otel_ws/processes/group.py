@@ -7,7 +7,6 @@ know what is counted.
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import fcntl
 import json
@@ -27,9 +26,8 @@ from otel_ws.processes.runtime import replace
 from otel_ws.processes.sums import Sums, number
 
 TOTALS: Final = "totals.json"
-_WAIT_SECONDS: Final = 0.5
-# Nobody's message waits for a lock longer than this.
-_LOOP_WAIT_SECONDS: Final = 0.02
+# Neighbours hold the lock for milliseconds, and messages may wait meanwhile: who gets it not tries again later.
+_WAIT_SECONDS: Final = 0.05
 _SEVERAL: Final = "several"
 _NO_FAULT_OF_THE_FILE: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
@@ -281,16 +279,8 @@ def _checked(totals: Any) -> dict[str, Any]:
     return dict(totals)
 
 
-def _is_on_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
 class _Locked:
-    """The group's lock, waited for a moment, on an event loop a shorter one: neighbours hold it for milliseconds.
+    """The group's lock, waited for a moment only.
 
     Raises:
         TimeoutError: a process holds it that was stopped meanwhile.
@@ -301,7 +291,7 @@ class _Locked:
 
     def __enter__(self) -> None:
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        deadline = time.monotonic() + (_LOOP_WAIT_SECONDS if _is_on_a_loop() else _WAIT_SECONDS)
+        deadline = time.monotonic() + _WAIT_SECONDS
         while True:
             try:
                 return fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
