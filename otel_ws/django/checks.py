@@ -28,7 +28,7 @@ def wrong_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 def missed(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """``otel_ws.W003`` to ``W006`` and ``W008``: what of the endpoints nobody could reach, or would not see."""
+    """``otel_ws.W003`` to ``W006``, ``W008``, ``W009``: what of the endpoints nobody could reach, or would not see."""
     return list(_missed())
 
 
@@ -100,6 +100,12 @@ def _missed() -> Iterator[CheckMessage]:
             "Channels is not installed: only plain ASGI applications are seen.",
             hint="pip install 'otel-ws[channels]'",
             id="otel_ws.W006",
+        )
+    if loaded.runtime_dir and not os.access(loaded.runtime_dir, os.W_OK | os.X_OK):
+        yield Warning(
+            "OTEL_WS_RUNTIME_DIR is no folder that this user can write: every worker will answer for itself alone.",
+            hint="Make it, for the user of the server. " + DOCS,
+            id="otel_ws.W009",
         )
     named = str(getattr(project, "ASGI_APPLICATION", None) or "").rpartition(".")[0]
     if loaded.enabled and not settings.sdk_disabled() and recorder.active() is None and _is_silent(named):

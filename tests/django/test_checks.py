@@ -24,6 +24,7 @@ CASES: list[tuple[dict[str, Any], dict[str, str], str, str]] = [
     ({"MIDDLEWARE": []}, {}, "W004", "Nobody can look"),
     ({"OTEL_WS": {"TRUST_LOOPBACK": True}}, {}, "W005", "every program of this machine"),
     ({"CHANNEL_LAYERS": {"default": {"BACKEND": LAYER, "CONFIG": {"expiry": 9}}}}, {}, "W007", "capacity"),
+    ({}, {"OTEL_WS_RUNTIME_DIR": "/not-there/10.0.0.7"}, "W009", "OTEL_WS_RUNTIME_DIR is no folder"),
     (
         {"CHANNEL_LAYERS": {"default": {"BACKEND": LAYER, "CONFIG": BOUNDED}}},
         {"WEB_CONCURRENCY": "4"},
