@@ -72,12 +72,11 @@ def earlier(overview: Overview, rows: Sequence[Reading], own: Sequence[Reading] 
     Those stand in where there are no rows of late, because nobody could write them.
     """
     at = overview.at
+    if overview.started <= at:
+        # Not where the clock was set back. All began with nothing; rows of those before them are not theirs.
+        rows = [Reading(overview.started), *(one for one in rows if one.at >= overview.started)]
     has_none = not rows or (bool(own) and rows[-1].at < min(own[-1].at, at - WINDOW_SECONDS))
-    before = window(own if has_none else rows, at)
-    if at - WINDOW_SECONDS < overview.started <= at:
-        # It began a moment ago, with nothing: its first row may be later than what happened first.
-        return [Reading(overview.started), *(one for one in before if one.at >= overview.started)]
-    return before
+    return window(own if has_none else rows, at)
 
 
 def look() -> Seen | None:

@@ -21,10 +21,10 @@ def test_what_happened_first_is_judged_too(
 ) -> None:
     """Of workers that began a moment ago all is of late, also what came before the first row of their history."""
     numbers = Snapshot({semconv.REJECTIONS: {("/", "websocket", "ROOM_FULL", ""): 1.0}}, {})
-    row = Reading(AT - 3.0, {"rejected": 1.0})
+    rows = tuple(Reading(AT - ago, {"rejected": 1.0}) for ago in (80.0, 3.0) if AT - ago > began)
     monkeypatch.setattr(monitoring, "_last", None)
     monkeypatch.setattr(processes, "overview", lambda: Overview(AT, began, numbers, (), is_shared=True))
-    monkeypatch.setattr(processes, "history", lambda seconds: (row,))
+    monkeypatch.setattr(processes, "history", lambda seconds: rows)
 
     seen = monitoring.look()
 
@@ -69,3 +69,11 @@ def test_without_rows_of_late_own_readings_are_taken(telemetry: Telemetry, monke
     monkeypatch.setattr(telemetry.recorder.watch, "readings", lambda: own)
 
     assert 1.0 == look(monkeypatch, 35.0, 1.0, Reading(AT - 3600.0)).grown("rejected")
+
+
+def test_rows_of_those_before_are_not_taken(telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that began long ago, and to whom nobody came until now, counted nothing: not what others had before."""
+    row = Reading(AT - 9000.0, {"rejected": 500.0})
+    monkeypatch.setattr(telemetry.recorder.watch, "readings", lambda: [Reading(AT - 8000.0)])
+
+    assert 35.0 == look(monkeypatch, 35.0, AT - 8000.0, row).grown("rejected")
