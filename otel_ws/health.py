@@ -20,6 +20,11 @@ HEALTHY, DEGRADED, UNHEALTHY = semconv.STATUS.choices
 WINDOW_SECONDS: Final = 60.0
 # More readings than a minute has; clocks may be set back.
 _MOST: Final = 64
+# Where readings are further apart, nobody was there to take one; and how far apart they are at most elsewhere.
+_PAUSE: Final = 30.0
+_STEP: Final = 10.0
+# What may have ended without a reading: who was connected when all workers were killed, and what they used.
+_PASSING: Final = frozenset({"active", "cpu"})
 # What is kept of distributions, by the name under which it is kept.
 SETUP, DELIVERY, HANDLING, BROADCAST = "setup", "delivery", "handling", "broadcast"
 DISTRIBUTIONS: Final = {
@@ -228,6 +233,32 @@ def evaluate(readings: Sequence[Reading], at: Thresholds = _DEFAULTS, limits: Li
     return Health(findings[0].status if findings else HEALTHY, tuple(findings))
 
 
+def window(kept: Sequence[Reading], at: float) -> list[Reading]:
+    """Of readings in the order in which they were taken those that a verdict at this moment is over, oldest first.
+
+    They are the last minute's and the one before. Where nobody was connected none is taken, and nothing is counted:
+    so a pause is filled with where the totals stood, and what comes after it is not taken for what always was. What
+    was taken before the clock was set back stands at the moment when that happened.
+    """
+    inside: deque[Reading] = deque()
+    before = None
+    for one in reversed(kept):
+        if not at - WINDOW_SECONDS < one.at <= at:
+            before = one
+            break
+        inside.appendleft(one)
+    if before is None:
+        return list(inside)
+    following = inside[0].at if inside else at
+    if 0 <= following - before.at <= _PAUSE:
+        return [before, *inside]
+    stood = {name: value for name, value in before.numbers.items() if name not in _PASSING}
+    if before.at > following:
+        return [Reading(following, stood), *inside]
+    steps = (at - WINDOW_SECONDS + step * _STEP for step in range(int(WINDOW_SECONDS // _STEP)))
+    return [*(Reading(step, stood) for step in steps if step <= following), *inside]
+
+
 class Watch:
     """Keeps the readings of the last minute, and notices when the verdict changes."""
 
@@ -239,24 +270,23 @@ class Watch:
         self._status = HEALTHY
 
     def begin(self, reading: Callable[[], Reading], before: Sequence[Reading] = ()) -> None:
-        """From now on the numbers come from elsewhere; ``before`` are readings of the last minute from there."""
+        """From now on the numbers come from elsewhere; ``before`` are readings from there, oldest first."""
         self.reading = reading
         self._readings = deque(before or (reading(),), maxlen=_MOST)
 
     def readings(self) -> tuple[Reading, ...]:
-        """Those of the last minute, the oldest first."""
+        """Those of the last minute in which any was taken, the oldest first."""
         return tuple(self._readings)
 
     def health(self) -> Health:
         """The verdict now."""
-        return evaluate((*self._readings, self.reading()), self.thresholds, self.limits)
+        now = self.reading()
+        return evaluate((*window(self._readings, now.at), now), self.thresholds, self.limits)
 
     def judged(self) -> Health | None:
         """Take a reading; the verdict, if its status is another than the last time."""
         now = self.reading()
-        self._readings.append(now)
-        while len(self._readings) > 2 and self._readings[1].at <= now.at - WINDOW_SECONDS:
-            self._readings.popleft()
+        self._readings = deque((*window(self._readings, now.at), now), maxlen=_MOST)
         verdict = evaluate(tuple(self._readings), self.thresholds, self.limits)
         before, self._status = self._status, verdict.status
         return None if verdict.status == before else verdict

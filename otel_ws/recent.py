@@ -127,6 +127,9 @@ class Recent:
             self._published_at = self._clock()
             if not any(self._pending):
                 return
+            if self._file >= 0 and os.fstat(self._file).st_nlink == 0:
+                # A cleaner of old files took it: the others cannot find it any longer.
+                self._let_go()
             rings = self._rings or self._open()
             for ring, waiting in enumerate(self._pending):
                 for _ in range(len(waiting)):

@@ -31,6 +31,7 @@ from otel_ws.health import (
     evaluate,
     read,
     spread,
+    window,
 )
 from otel_ws.thresholds import Thresholds
 
@@ -204,6 +205,44 @@ def test_a_clock_that_is_set_back_fills_no_memory() -> None:
         watch.judged()
 
     assert len(watch._readings) <= 64
+
+
+def test_what_comes_after_a_pause_is_seen() -> None:
+    """Nobody is connected, so nothing is read; then half of those who come are refused: that is of late."""
+    before = [reading(at, connected=9, cpu=1.0, active=20) for at in (0, 5)]
+
+    found = window([*before, reading(501, connected=39, rejected=30)], 502)
+
+    assert (442, {"connected": 9}) == (found[0].at, found[0].numbers)
+    assert (["failed_connections"], []) == (
+        rules(judge(*found, reading(502, connected=39, rejected=30))),
+        rules(judge(*window(before, 502), reading(502, connected=39))),
+    )
+
+
+def test_work_after_a_pause_is_no_load_yet() -> None:
+    """In a pause no CPU is used, though nobody says so."""
+    before = [reading(0, cpu=1.0), reading(5, cpu=1.0)]
+
+    assert HEALTHY == judge(*window(before, 502), reading(502, cpu=1.0)).status
+
+
+def test_a_clock_that_is_set_back_accuses_nobody_of_the_past() -> None:
+    """Readings from what is the future now stand where the clock was set; what comes after is judged as ever."""
+    before = [reading(at, connected=50, rejected=50) for at in (9000, 9005)]
+    after = [reading(5400, connected=51, rejected=50), reading(5405, connected=52, rejected=50)]
+
+    found = window([*before, *after], 5406)
+
+    assert (5400, {"connected": 50, "rejected": 50}) == (found[0].at, found[0].numbers)
+    assert [5400, 5400, 5405] == [one.at for one in found]
+
+
+def test_the_window_begins_with_the_reading_before_it() -> None:
+    """As it was taken, where readings come as they should; with none before, with the first."""
+    regular = [reading(at, messages=at, active=1) for at in range(0, 100, 7)]
+
+    assert [regular[5:], regular[:2]] == [window(regular, 99), window(regular[:2], 9)]
 
 
 def test_a_busy_start_is_no_load() -> None:

@@ -166,6 +166,22 @@ def test_files_of_the_dead_go_in_time(tmp_path: Path) -> None:
     assert [1, 2] == sizes(fresh)
 
 
+def test_a_file_that_somebody_took_is_made_anew(tmp_path: Path) -> None:
+    """A cleaner of old files came by: what comes later is there for the others again."""
+    writer, reader = Recent(render), Recent(render)
+    for one in (writer, reader):
+        one.share(tmp_path)
+    writer.write(event(1))
+    writer.publish()
+    for path in tmp_path.iterdir():
+        path.unlink()
+
+    writer.write(event(2))
+    writer.publish()
+
+    assert [2] == sizes(reader)
+
+
 def test_files_are_private(tmp_path: Path) -> None:
     """Nobody else may read what was kept."""
     kept = Recent(render)

@@ -1,47 +1,47 @@
-"""The link from Django's admin to the live page, for staff, where the project includes our URLs."""
+"""The link from Django's admin to the live page, for staff, where the project includes our URLs.
+
+It is an entry of the list of applications and no model: there is nothing to store, migrate, dump or grant.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponseRedirect
+from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 
-from otel_ws.django.models import LivePage
+from otel_ws.faults import fault
 
 
-@admin.register(LivePage)
-class LivePageAdmin(admin.ModelAdmin):  # type: ignore[misc]
-    """A link, and nothing to add, change or delete."""
+def linked(listed: Callable[..., Any]) -> Callable[..., Any]:
+    """An ``AdminSite.get_app_list`` whose list ends with the link; that of one application stays as it is."""
 
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        """Listed where the page is."""
-        return self.has_view_permission(request)
+    @wraps(listed)
+    def get_app_list(request: HttpRequest, app_label: str | None = None) -> Any:
+        if app_label is not None:
+            return listed(request, app_label)
+        found = listed(request)
+        try:
+            return [*found, *_links(request)]
+        except Exception as exc:
+            fault("django.admin", exc)
+            return found
 
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """For whom the page opens."""
-        return bool(request.user.is_active and request.user.is_staff) and _page() is not None
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """There is nothing to add."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """There is nothing to change."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """There is nothing to delete."""
-        return False
-
-    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponseRedirect:
-        """Go to the page."""
-        return HttpResponseRedirect(_page() or reverse("admin:index"))
+    return get_app_list
 
 
-def _page() -> str | None:
+def _links(request: HttpRequest) -> list[dict[str, Any]]:
+    if not (request.user.is_active and request.user.is_staff):
+        return []
     try:
-        return str(reverse("otel_ws:page"))
+        page = str(reverse("otel_ws:page"))
     except NoReverseMatch:
-        return None
+        return []
+    named = {"name": "WebSocket monitoring", "app_label": "otel_ws", "app_url": page}
+    return [{**named, "has_module_perms": True, "models": []}]
+
+
+admin.site.get_app_list = linked(admin.site.get_app_list)

@@ -11,7 +11,7 @@ from otel_ws.settings import SettingsError
 
 
 class OtelWsConfig(AppConfig):  # type: ignore[misc]
-    """otel-ws as a Django application; it has no models."""
+    """otel-ws as a Django application; it has no models: nothing of it is kept in a database."""
 
     name = "otel_ws.django"
     label = "otel_ws"

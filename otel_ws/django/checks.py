@@ -6,6 +6,7 @@ They read settings; they start nothing and connect to nothing.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any, Final
@@ -14,7 +15,7 @@ from django.apps import apps
 from django.conf import settings as project
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's words for them
 
-from otel_ws import settings
+from otel_ws import recorder, settings
 from otel_ws.settings import Settings, SettingsError
 
 TAG: Final = "otel_ws"
@@ -27,7 +28,7 @@ def wrong_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 def missed(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """``otel_ws.W003`` to ``W006``: what of the endpoints nobody could reach, or would not see."""
+    """``otel_ws.W003`` to ``W006``, ``W008``, ``W009``: what of the endpoints nobody could reach, or would not see."""
     return list(_missed())
 
 
@@ -43,6 +44,17 @@ def layers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 CHECKS: Final = (wrong_settings, missed, layers)
+
+
+def _is_silent(module: str) -> bool:
+    """Whether a module that can be read does not name us; it is not imported."""
+    try:
+        loader: Any = getattr(find_spec(module), "loader", None)
+        source = loader.get_source(module)
+    except Exception:
+        # It may be no Python, or not be there: whoever starts the server hears of that.
+        return False
+    return source is not None and re.search(r"\botel_ws\b", source) is None
 
 
 def _wrong_settings() -> Iterator[CheckMessage]:
@@ -88,4 +100,18 @@ def _missed() -> Iterator[CheckMessage]:
             "Channels is not installed: only plain ASGI applications are seen.",
             hint="pip install 'otel-ws[channels]'",
             id="otel_ws.W006",
+        )
+    if loaded.runtime_dir and not os.access(loaded.runtime_dir, os.W_OK | os.X_OK):
+        yield Warning(
+            "OTEL_WS_RUNTIME_DIR is no folder that this user can write: every worker will answer for itself alone.",
+            hint="Make it, for the user of the server. " + DOCS,
+            id="otel_ws.W009",
+        )
+    named = str(getattr(project, "ASGI_APPLICATION", None) or "").rpartition(".")[0]
+    if loaded.enabled and not settings.sdk_disabled() and recorder.active() is None and _is_silent(named):
+        yield Warning(
+            f"Nothing in {named}, the module of ASGI_APPLICATION, starts otel-ws: the endpoints say telemetry is off.",
+            hint="otel_ws.configure() above get_asgi_application(), and otel_ws.WebSocketMiddleware(…). Where "
+            'opentelemetry-instrument or another module starts it: SILENCED_SYSTEM_CHECKS = ["otel_ws.W008"].',
+            id="otel_ws.W008",
         )

@@ -8,6 +8,7 @@ Django projects include ``otel_ws.django.urls`` instead. What is told, and who m
 
 from __future__ import annotations
 
+from otel_ws import unseen
 from otel_ws.endpoints.access import access as standing
 from otel_ws.endpoints.access import headers_of
 from otel_ws.endpoints.answers import SOCKET
@@ -33,7 +34,7 @@ def application() -> ASGIApp:
 async def _answered(scope: Scope, receive: Receive, send: Send) -> None:
     kind = scope["type"]
     if kind == "websocket":
-        await (monitoring_socket if _path(scope) == SOCKET else _closed)(scope, receive, send)
+        await (monitoring_socket if _path(scope).rstrip("/") == SOCKET else _closed)(scope, receive, send)
     elif kind == "http":
         request = await _request(scope, receive)
         reply = error(413) if request is None else await respond(request, standing(scope))
@@ -73,6 +74,7 @@ async def _send(reply: Reply, scope: Scope, send: Send) -> None:
 
 
 async def _closed(scope: Scope, receive: Receive, send: Send) -> None:
-    """There is one WebSocket."""
+    """There is one WebSocket; who asks for another is no client of the application either."""
+    unseen.withdraw()
     if (await receive())["type"] == "websocket.connect":
         await send({"type": "websocket.close", "code": 4404})

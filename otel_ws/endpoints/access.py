@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import ipaddress
 import os
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,11 +29,14 @@ SIGNED_IN_SECONDS: Final = 12 * 3600
 # Whoever adds one of these stands between the peer and us, so the peer's address says nothing of the asker.
 FORWARDED: Final = frozenset(
     {
-        "forwarded", "via", "x-forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port",
-        "x-forwarded-proto", "x-forwarded-server", "x-real-ip", "x-client-ip", "x-cluster-client-ip",
-        "x-original-forwarded-for", "true-client-ip", "cf-connecting-ip", "fastly-client-ip", "fly-client-ip",
+        "forwarded", "via", "x-forwarded", "x-real-ip", "x-client-ip", "client-ip", "x-cluster-client-ip",
+        "x-original-forwarded-for", "x-original-host", "x-scheme", "true-client-ip", "cf-connecting-ip", "cdn-loop",
+        "fastly-client-ip", "fly-client-ip", "x-azure-clientip", "x-amzn-trace-id", "x-envoy-external-address",
     }
 )  # fmt: skip
+_FORWARDED_BEGINS: Final = "x-forwarded-"
+# A name and a port, and nothing that parsers could read in two ways.
+_LOOPBACK_HOST: Final = re.compile(r"(?i)(?:(localhost|[0-9.]{7,15})|\[([0-9a-f:.]{2,45})\])(?::[0-9]{1,5})?")
 
 
 def access(scope: Scope) -> int:
@@ -43,7 +47,7 @@ def access(scope: Scope) -> int:
     """
     try:
         headers = headers_of(scope)
-        if scope.get("type") == "websocket" and not _is_same_origin(headers):
+        if scope.get("type") == "websocket" and not _is_same_origin(headers, str(scope.get("scheme", ""))):
             return REFUSED
         return decide(headers, scope.get("client"), scope.get("user"), settings())
     except Exception as exc:
@@ -133,16 +137,15 @@ def _is_signed_in(headers: Mapping[str, str], token: bytes) -> bool:
 
 def _is_loopback(headers: Mapping[str, str], peer: object) -> bool:
     """The peer is on this machine, nobody stands in between, and no foreign name was made to point here."""
-    if not FORWARDED.isdisjoint(headers) or not isinstance(peer, (list, tuple)) or not peer:
+    is_forwarded = any(name in FORWARDED or name.startswith(_FORWARDED_BEGINS) for name in headers)
+    if is_forwarded or not isinstance(peer, (list, tuple)) or not peer:
         return False
     return _is_loopback_address(str(peer[0])) and _is_loopback_name(headers.get("host", ""))
 
 
 def _is_loopback_name(host: str) -> bool:
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return False
+    found = _LOOPBACK_HOST.fullmatch(host)
+    name = "" if found is None else (found[1] or found[2]).lower()
     return name == "localhost" or _is_loopback_address(name)
 
 
@@ -153,10 +156,19 @@ def _is_loopback_address(text: str) -> bool:
         return False
 
 
-def _is_same_origin(headers: Mapping[str, str]) -> bool:
-    """A browser sends the origin of the page; what is no browser sends none."""
+def _is_same_origin(headers: Mapping[str, str], scheme: str) -> bool:
+    """A browser sends the origin of the page; what is no browser sends none.
+
+    A page that came in the clear is not the origin of a WebSocket that did not: anybody on the way may have made it.
+    """
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower() != ""
+    if origin is None:
+        return True
+    found = urlsplit(origin)
+    is_secure = scheme == "wss" or headers.get("x-forwarded-proto", "").lower().startswith(("https", "wss"))
+    if found.scheme not in ({"https"} if is_secure else {"http", "https"}):
+        return False
+    return found.netloc.lower() == headers.get("host", "").lower() != ""
 
 
 def _digest(text: bytes) -> bytes:

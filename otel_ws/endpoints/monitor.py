@@ -21,6 +21,8 @@ from otel_ws.types import Receive, Scope, Send
 EVERY_SECONDS: Final = 5.0
 SLOWEST_SECONDS: Final = 60.0
 WATCHERS: Final = 50
+# A user in a scope is as they were when the connection came: who has left the staff since has to come again.
+SESSION_SECONDS: Final = 300.0
 # The most of each that a page is sent at once: what it shows.
 LAST: Final = 400
 NOT_AUTHENTICATED, NOT_PERMITTED, TOO_MANY = 4401, 4403, 1013
@@ -76,7 +78,8 @@ async def monitoring_socket(scope: Scope, receive: Receive, send: Send) -> None:
 
     Sends one JSON object (``monitoring/schemas/figures.json``) at once and then every 5 s, or as often as the query
     says (``?every=2``, from 1 to 60 s); with ``?recent=1`` also the events and spans that came since the last one.
-    Refuses with 4401 or 4403 whoever may not look, and ends with 1013 where 50 others look already.
+    Refuses with 4401 or 4403 whoever may not look, and ends with 1013 where 50 others look already. Whoever may look
+    by a session, and not by a token, is sent away with 4401 after five minutes, to be looked up again.
     """
     unseen.withdraw()
     if (await receive()).get("type") != "websocket.connect":
@@ -91,6 +94,7 @@ async def monitoring_socket(scope: Scope, receive: Receive, send: Send) -> None:
         return
     watcher = Watcher(scope.get("query_string") or b"")
     _watchers.add(watcher)
+    until = asyncio.get_running_loop().time() + SESSION_SECONDS
     leaving = asyncio.ensure_future(_left(receive))
     try:
         while not leaving.done():
@@ -103,6 +107,9 @@ async def monitoring_socket(scope: Scope, receive: Receive, send: Send) -> None:
             await asyncio.wait({leaving}, timeout=watcher.every)
             # Who is no longer admitted is told no more.
             if not leaving.done() and not await _is_admitted(scope, send):
+                return
+            if not leaving.done() and asyncio.get_running_loop().time() >= until and _is_by_session(scope):
+                await send({"type": "websocket.close", "code": NOT_AUTHENTICATED})
                 return
     except OSError:
         # The watcher is gone.
@@ -117,6 +124,10 @@ async def _is_admitted(scope: Scope, send: Send) -> bool:
     if answer != ADMITTED:
         await send({"type": "websocket.close", "code": NOT_PERMITTED if answer == REFUSED else NOT_AUTHENTICATED})
     return answer == ADMITTED
+
+
+def _is_by_session(scope: Scope) -> bool:
+    return access({**scope, "user": None}) != ADMITTED
 
 
 async def _left(receive: Receive) -> None:

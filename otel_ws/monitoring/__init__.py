@@ -5,6 +5,7 @@ One look serves however many ask for as long as the processes' own is kept. It r
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -12,13 +13,11 @@ from functools import cached_property
 from typing import Any, Final
 
 from otel_ws import processes, recorder
-from otel_ws.health import WINDOW_SECONDS, Health, Limits, Reading, evaluate, read
+from otel_ws.health import WINDOW_SECONDS, Health, Limits, Reading, evaluate, read, window
 from otel_ws.processes import Overview
 from otel_ws.thresholds import Thresholds
 
 DAY_SECONDS: Final = 86400.0
-# Readings are taken every few seconds: the window's first is the last one before it.
-SPARE_SECONDS: Final = 10.0
 
 
 class Seen:
@@ -67,6 +66,19 @@ class Seen:
         return self.grown(*names) / self.seconds if self.seconds > 0 else 0.0
 
 
+def earlier(overview: Overview, rows: Sequence[Reading], own: Sequence[Reading] = ()) -> list[Reading]:
+    """What a verdict on these numbers compares them with: rows of the group, or this process's own readings.
+
+    Those stand in where there are no rows of late, because nobody could write them.
+    """
+    at = overview.at
+    if overview.started <= at:
+        # Not where the clock was set back. All began with nothing; rows of those before them are not theirs.
+        rows = [Reading(overview.started), *(one for one in rows if one.at >= overview.started)]
+    has_none = not rows or (bool(own) and rows[-1].at < min(own[-1].at, at - WINDOW_SECONDS))
+    return window(own if has_none else rows, at)
+
+
 def look() -> Seen | None:
     """The numbers, at most a second old; ``None`` where telemetry is off. Thread-safe; blocks while it looks."""
     global _last
@@ -76,12 +88,7 @@ def look() -> Seen | None:
     with _lock:
         overview = processes.overview()
         if _last is None or _last.overview is not overview:
-            since = overview.at - WINDOW_SECONDS - SPARE_SECONDS
-            kept = processes.history(overview.at - since) or active.watch.readings()
-            before = [one for one in kept if since <= one.at < overview.at]
-            if overview.started > since:
-                # It began a moment ago, with nothing: its first row may be later than what happened first.
-                before.insert(0, Reading(overview.started))
+            before = earlier(overview, processes.history(math.inf), active.watch.readings())
             watch = active.watch
             _last = Seen(overview, before, watch.thresholds, watch.limits, active.recent)
         return _last

@@ -17,8 +17,10 @@ _IDS: Final = ("trace_id", "span_id", "user_id", "tournament_id", "match_id", "c
 
 def answer(seen: Seen) -> dict[str, Any]:
     """Counts since an hour ago (or, in a younger group, since its start) and the last ten where they are kept."""
-    first = next((one for one in seen.history if one.at >= seen.at - HOUR_SECONDS), None)
-    seconds = max(0.0, seen.at - (first.at if first is not None else seen.overview.started))
+    # Nothing is counted between a row and the next, where that is long after it: nobody was there.
+    before = [one for one in seen.history if one.at <= seen.at - HOUR_SECONDS][-1:]
+    first = next((one for one in (*before, *seen.history) if one.at <= seen.at), None)
+    seconds = min(HOUR_SECONDS, max(0.0, seen.at - (first.at if first is not None else seen.overview.started)))
     counts = {
         (category, severity): int(max(0.0, seen.now[name] - (first[name] if first is not None else 0.0)))
         for category in semconv.ERROR_CATEGORY.choices

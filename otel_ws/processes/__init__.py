@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from otel_ws import faults
 from otel_ws import recorder as recorders
 from otel_ws.fanout import Fanout
 from otel_ws.health import Reading
@@ -25,11 +24,12 @@ from otel_ws.processes.rows import DAY, Rows
 from otel_ws.processes.runtime import RefusedError, place
 from otel_ws.settings import Settings
 
-_PLACE = "processes"
+_AGAIN_SECONDS = 1.0
 _NOT_YET = "this process serves nothing yet"
 _A_TEST = "a test suite is nobody's worker"
 _lock = threading.RLock()
 _member: Membership | None = None
+_retry_at = 0.0
 
 
 def overview(max_age: float = MAX_AGE) -> Overview:
@@ -58,7 +58,7 @@ def of_group(settings: Settings) -> Overview | None:
             seen = seen_by(group)
         finally:
             group.leave()
-    except (ImportError, RefusedError, OSError):
+    except Exception:  # nobody has told anything, or nothing that can be understood
         return None
     return seen if seen.processes else None
 
@@ -103,25 +103,21 @@ def join() -> bool:
 
 def joined(fanout: Fanout) -> bool:
     """Put a recorder's process into its group, or leave it alone and say once why; whether that is decided."""
-    global _member
+    global _member, _retry_at
     # A test is nobody's worker, though it may run what one runs.
     if not isinstance(fanout, recorders.Recorder) or "pytest" in sys.modules:
         return True
     with _lock:
-        made = Membership(fanout, role(sys.argv))
-        try:
-            settings = fanout.settings
-            made.join(place(settings.runtime_dir, settings.group, os.environ))
-        except RefusedError as exc:
-            made.why = str(exc)
-        except TimeoutError:
-            # A neighbour that was stopped at the door holds everybody up: tried again with the next second.
+        if time.monotonic() < _retry_at:
             return False
-        except OSError as exc:
-            made.why = f"the runtime directory cannot be used ({type(exc).__name__}); see OTEL_WS_RUNTIME_DIR"
-        if made.why:
-            faults.warn_once(_PLACE, f"otel-ws: every worker answers with its own numbers only: {made.why}.")
-            faults.fault(_PLACE, OSError())
+        settings = fanout.settings
+        made = Membership(fanout, role(sys.argv), place=lambda: place(settings.runtime_dir, settings.group, os.environ))
+        try:
+            made.enter()
+        except TimeoutError:
+            # Tried again with the next second, and not at each connection: trying takes a moment.
+            _retry_at = time.monotonic() + _AGAIN_SECONDS
+            return False
         made.wire()
         _member = made
         return True
@@ -147,8 +143,8 @@ def _membership() -> Membership | None:
 
 
 def _after_fork() -> None:
-    global _lock, _member
-    _lock = threading.RLock()
+    global _lock, _member, _retry_at
+    _lock, _retry_at = threading.RLock(), 0.0
     before, _member = _member, None
     if before is not None:
         before.after_fork()

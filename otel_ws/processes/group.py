@@ -7,6 +7,7 @@ know what is counted.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import mmap
@@ -22,11 +23,13 @@ from otel_ws.ledger import Ledger
 from otel_ws.processes.home import PLACE, SharedCells
 from otel_ws.processes.members import Member, UnreadableError
 from otel_ws.processes.runtime import replace
-from otel_ws.processes.sums import Sums
+from otel_ws.processes.sums import Sums, number
 
 TOTALS: Final = "totals.json"
-_WAIT_SECONDS: Final = 0.5
+# Neighbours hold the lock for milliseconds, and messages may wait meanwhile: who gets it not tries again later.
+_WAIT_SECONDS: Final = 0.05
 _SEVERAL: Final = "several"
+_NO_FAULT_OF_THE_FILE: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 class Group:
@@ -42,21 +45,34 @@ class Group:
         self.salt = b""
         self._leading = -1
         self._members: dict[str, Member] = {}
-        self._unreadable: set[str] = set()
+        self._skipped: set[str] = set()
         self._totals: tuple[tuple[int, int], dict[str, Any]] = ((0, 0), {})
         self._clock: memoryview[float] | None = None
 
     # --- joining ----------------------------------------------------------------------------------------
-    def join(self, ledger: Ledger, role: str, started: float, parent: tuple[int, int] = (0, 0)) -> SharedCells:
+    def join(
+        self,
+        ledger: Ledger,
+        role: str,
+        started: float,
+        parent: tuple[int, int] = (0, 0),
+        gone: SharedCells | None = None,
+    ) -> SharedCells:
         """Put the ledger's cells among those of the others; the ended are added up on the way.
 
         Where none of the others is alive, but the same supervisor started them, they were all recycled at one time.
+        ``gone`` is where the cells were before, and somebody took files of it.
         """
         with _Locked(self.folder / "group.lock"):
+            if gone is not None:
+                gone.vanish()
             found = self._found()
-            if not any(member.is_alive() or (any(parent) and member.parent == parent) for member in found):
-                self._begin(started)
-            self.learn()
+            # Who was in before goes on: what it misses was taken by a cleaner, and is no other group's end.
+            if not self.salt and not any(
+                member.is_alive() or (any(parent) and member.parent == parent) for member in found
+            ):
+                self._begin()
+            self.settle(started)
             self._clock = self._shared_clock()
             own = SharedCells(self.folder, role, started, parent)
             try:
@@ -75,22 +91,36 @@ class Group:
 
         Raises:
             FileNotFoundError: there has never been a group.
+            ValueError, KeyError, TypeError: it is not written there.
         """
         known = json.loads((self.folder / "group.json").read_bytes())
-        self.started, self.salt = float(known["started"]), bytes.fromhex(known["salt"])
+        self.started, self.salt = number(known["started"]), bytes.fromhex(known["salt"])
 
     @property
     def is_several(self) -> bool:
         """Whether two of its processes ever served at the same time."""
         return (self.folder / _SEVERAL).exists()
 
-    def _begin(self, started: float) -> None:
+    def settle(self, started: float = 0.0) -> None:
+        """Know when the group began, and its salt; where that is not there any longer, write down what is known.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        try:
+            self.learn()
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            self.started, self.salt = self.started or started, self.salt or secrets.token_bytes(32)
+            told = {"started": self.started, "salt": self.salt.hex()}
+            replace(self.folder / "group.json", json.dumps(told).encode())
+
+    def _begin(self) -> None:
         self._let_go()
         for one in self.folder.iterdir():
             if one.name != "group.lock" and not one.is_dir():
                 with suppress(OSError):
                     one.unlink()
-        replace(self.folder / "group.json", json.dumps({"started": started, "salt": secrets.token_hex(32)}).encode())
+        self._totals = (0, 0), {}
 
     def _shared_clock(self) -> memoryview[float]:
         fd = os.open(self.folder / "looked", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -103,21 +133,30 @@ class Group:
 
     # --- reading ----------------------------------------------------------------------------------------
     def look(self) -> tuple[Sums, list[Member]]:
-        """What all of them counted, and those that live."""
+        """What all of them counted, and those that live. What is damaged is left out."""
         for _ in range(10):
             before = self._kept()
             sums, alive = Sums(), []
             sums.add_dumped(before[1])
-            try:
-                for member in self._found(frozenset(before[1].get("added", ()))):
+            damaged: dict[str, Exception] = {}
+            for member in self._found(frozenset(before[1].get("added", ()))):
+                try:
                     member.add_to(sums)
-                    if member.is_alive():
-                        alive.append(member)
-            except FileNotFoundError:
-                continue  # added up meanwhile
+                except (FileNotFoundError, UnreadableError) as exc:
+                    damaged[member.id] = exc
+                if member.is_alive():
+                    alive.append(member)
+            # If not, it was added up meanwhile, and is not damaged.
             if self._identity() == before[0]:
+                for name, reason in damaged.items():
+                    self._skip(name, reason)
                 return sums, alive
         raise TimeoutError
+
+    def _skip(self, name: str, exc: Exception) -> None:
+        if name not in self._skipped:
+            self._skipped.add(name)
+            faults.fault(PLACE, exc)
 
     @property
     def looked_at(self) -> float:
@@ -133,12 +172,17 @@ class Group:
         names = {one.name[:-6] for one in self.folder.iterdir() if one.name.endswith(".cells")} - without
         for gone in self._members.keys() - names:
             self._members.pop(gone).close()
-        for name in names - self._members.keys() - self._unreadable:
+        for name in names - self._members.keys():
             try:
                 self._members[name] = Member(self.folder, name)
+            except FileNotFoundError:
+                continue  # added up meanwhile
             except UnreadableError as exc:
-                self._unreadable.add(name)
-                faults.fault(PLACE, exc)
+                self._skip(name, exc)
+            except OSError as exc:
+                if exc.errno in _NO_FAULT_OF_THE_FILE:
+                    raise
+                self._skip(name, exc)
         return list(self._members.values())
 
     def _identity(self) -> tuple[int, int]:
@@ -153,15 +197,21 @@ class Group:
             try:
                 with (self.folder / TOTALS).open("rb") as totals:
                     found = os.fstat(totals.fileno())
-                    self._totals = (found.st_ino, found.st_mtime_ns), json.load(totals)
+                    identity = found.st_ino, found.st_mtime_ns
+                    try:
+                        self._totals = identity, _checked(json.load(totals))
+                    except (ValueError, TypeError, AttributeError) as exc:
+                        self._skip(f"{TOTALS} {identity}", exc)
+                        self._totals = identity, self._totals[1]
             except FileNotFoundError:
-                self._totals = (0, 0), {}
+                # Nobody removes it while a member lives, but a cleaner of old files: what it said is still true.
+                self._totals = (0, 0), self._totals[1]
         return self._totals
 
     # --- those that ended -------------------------------------------------------------------------------
     def add_up(self) -> None:
         """Add what the ended counted to the totals, and remove their files."""
-        if any(not member.is_alive() for member in self._found()):
+        if any(not member.is_alive() and member.id not in self._skipped for member in self._found()):
             with _Locked(self.folder / "group.lock"):
                 self._add_up()
 
@@ -170,13 +220,18 @@ class Group:
         # Whoever is killed between the two steps leaves files that are added already: they are known by name.
         added = set(kept.get("added", ()))
         ended = [member for member in self._found() if not member.is_alive()]
-        if not ended:
+        if not ended and (not kept or self._identity() != (0, 0)):
             return
         sums = Sums()
         sums.add_dumped(kept)
-        for member in ended:
+        for member in tuple(ended):
             if member.id not in added:
-                member.add_to(sums)
+                try:
+                    member.add_to(sums)
+                except (FileNotFoundError, UnreadableError) as exc:
+                    # It stays where it is until a new group begins.
+                    self._skip(member.id, exc)
+                    ended.remove(member)
         told = {"added": [member.id for member in ended], **sums.dumped()}
         replace(self.folder / TOTALS, json.dumps(told).encode())
         for member in ended:
@@ -188,7 +243,10 @@ class Group:
     def is_leader(self) -> bool:
         """Whether this process leads; where nobody does, it does from now on."""
         if self._leading >= 0:
-            return True
+            if os.fstat(self._leading).st_nlink > 0:
+                return True
+            # A cleaner took it, and another process may have made and locked a new one.
+            self.resign()
         fd = os.open(self.folder / "leader.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -214,8 +272,15 @@ class Group:
             self._members.popitem()[1].close()
 
 
+def _checked(totals: Any) -> dict[str, Any]:
+    Sums().add_dumped(totals)
+    if not all(isinstance(name, str) for name in totals.get("added", ())):
+        raise ValueError
+    return dict(totals)
+
+
 class _Locked:
-    """The group's lock, waited for a moment: neighbours hold it for milliseconds.
+    """The group's lock, waited for a moment only.
 
     Raises:
         TimeoutError: a process holds it that was stopped meanwhile.

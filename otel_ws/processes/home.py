@@ -125,9 +125,14 @@ class SharedCells:
     def is_there(self) -> bool:
         """Whether the others can still find it: a cleaner of old files may have taken it."""
         try:
-            return os.fstat(self._cells_fd).st_nlink > 0
+            return all(os.fstat(fd).st_nlink > 0 for fd in (self._cells_fd, self._names_fd))
         except OSError:
             return False
+
+    def vanish(self) -> None:
+        """Take away what is left of its files: this process's counts are told in another place."""
+        for one in self._folder.glob(f"{self.id}.*"):
+            one.unlink(missing_ok=True)
 
     def forget(self) -> None:
         """Let go of the files; their counts stay, as those of a process that ended."""

@@ -26,7 +26,7 @@ from otel_ws.processes.home import (
     ROLES,
     SHARD,
 )
-from otel_ws.processes.sums import Sums, series_of
+from otel_ws.processes.sums import Sums, number, series_of
 from otel_ws.semconv import ACTIVE, Instrument
 
 
@@ -58,8 +58,11 @@ class Member:
             head = self._head()
             self.pid = int(head[AT_PID])
             self.role = ROLES[int(head[AT_ROLE])]
-            self.started = head[AT_STARTED]
+            self.started = number(head[AT_STARTED])
             self.parent = int(head[AT_PARENT]), int(head[AT_PARENT_STARTED])
+        except (ValueError, OverflowError, IndexError) as exc:
+            self.close()
+            raise UnreadableError from exc
         except BaseException:
             self.close()
             raise
@@ -77,17 +80,27 @@ class Member:
         return False
 
     def add_to(self, sums: Sums) -> None:
-        """Add what it counted; its gauges only while it lives."""
+        """Add what it counted, all of it or nothing; its gauges only while it lives.
+
+        Raises:
+            FileNotFoundError: a file is gone.
+            UnreadableError: they are not whole.
+        """
         is_alive = self.is_alive()
-        shards, series = self._mapped(), self.series()
-        sums.add_cells(series, shards, is_alive=is_alive)
+        shards, series, told = self._mapped(), self.series(), self.hear()
+        try:
+            sums.add_cells(series, shards, is_alive=is_alive)
+        except ValueError as exc:
+            raise UnreadableError from exc
         self.active = sum(shard[offset] for metric, _, offset in series if metric is ACTIVE for shard in shards)
-        for metric, labels, value in self.hear().values:
+        for metric, labels, value in told.values:
             if is_alive or metric.instrument is Instrument.COUNTER:
                 sums.add(metric, labels, value)
 
     def series(self) -> list[Series]:
-        """The series that it has named so far."""
+        """The series that it has named so far; those that were read before, where their file is gone."""
+        if self._series and not (self._folder / f"{self.id}.labels").exists():
+            return self._series
         with (self._folder / f"{self.id}.labels").open("rb") as names:
             names.seek(self._names_at)
             for line in names:
@@ -106,7 +119,7 @@ class Member:
                 if self._told_as != (found.st_ino, found.st_mtime_ns):
                     self.told = telling.read(live.read())
                     self._told_as = found.st_ino, found.st_mtime_ns
-        except (FileNotFoundError, ValueError):
+        except (OSError, ValueError):
             pass
         return self.told
 
@@ -122,10 +135,14 @@ class Member:
         return memoryview(head).cast("d")
 
     def _mapped(self) -> Sequence[Sequence[float]]:
-        number = int(self._head()[AT_SHARDS])
-        if number != self._shards:
-            self._cells = memoryview(mmap.mmap(self._fd, HEAD + number * SHARD, prot=mmap.PROT_READ)).cast("d")
-            self._shards = number
+        try:
+            shards = int(self._head()[AT_SHARDS])
+            if shards != self._shards:
+                # A file that is shorter than it says is refused here.
+                self._cells = memoryview(mmap.mmap(self._fd, HEAD + shards * SHARD, prot=mmap.PROT_READ)).cast("d")
+                self._shards = shards
+        except (ValueError, OverflowError) as exc:
+            raise UnreadableError from exc
         assert self._cells is not None
         first = HEAD // 8
-        return [self._cells[first + one * CELLS : first + (one + 1) * CELLS] for one in range(number)]
+        return [self._cells[first + one * CELLS : first + (one + 1) * CELLS] for one in range(shards)]

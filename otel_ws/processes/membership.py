@@ -11,18 +11,19 @@ import errno
 import os
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from otel_ws import faults, semconv
-from otel_ws.health import WINDOW_SECONDS, Reading, read
+from otel_ws.health import Reading, read
 from otel_ws.ledger import Snapshot
 from otel_ws.live import BY_ID_LIMIT
 from otel_ws.processes import mapping, telling
 from otel_ws.processes.rows import Rows
-from otel_ws.processes.runtime import supervisor
+from otel_ws.processes.runtime import RefusedError, make_again, supervisor
 from otel_ws.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -33,6 +34,15 @@ PLACE: Final = "processes"
 HISTORY: Final = "history.jsonl"
 MAX_AGE: Final = 1.0
 TELL_SECONDS: Final = 0.9
+# How long what was told, or answered, serves where nothing newer can be had.
+OLD_SECONDS: Final = 5.0
+# Where it could not join: how soon it tries again, twice as late each time.
+RETRY_SECONDS: Final = 5.0
+SLOWEST_RETRY_SECONDS: Final = 60.0
+UNREAD: Final = (
+    "files in the runtime directory are damaged or gone and cannot be made anew; make room there, or end all workers, "
+    "remove its folder otel-ws-<uid>, and start them again"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,27 +80,33 @@ class Overview:
     by_id: tuple[tuple[str, str, float], ...] = ()
 
 
-def seen_by(group: Group) -> Overview:
-    """What the members of a group say together, now.
+def seen_by(group: Group, own: SharedCells | None = None) -> Overview:
+    """What the members of a group say together, now; ``own`` are the cells of this process, if it is one of them.
 
     Raises:
-        OSError: its files cannot be read.
+        OSError: its files cannot be read, or this process's are gone.
     """
+    if own is not None and not own.is_there():
+        raise FileNotFoundError
     sums, alive = group.look()
     snapshot = sums.snapshot()
-    told = [member.told for member in alive]
+    now = time.time()
+    # Who is idle tells nothing, and uses nothing.
+    told = [
+        one if abs(now - one.at) <= OLD_SECONDS else replace(one, cpu=0.0) for one in (member.told for member in alive)
+    ]
     users, dual = telling.count_users([one.users for one in told])
     snapshot.values[semconv.ACTIVE_USERS] = {(): float(users)}
     snapshot.values[semconv.DUAL_USERS] = {(): float(dual)}
     share = sum(one.cpu for one in told) / (os.cpu_count() or 1)
     snapshot.values[semconv.PROCESS_CPU] = {(): min(1.0, share)}
     found = [
-        Process(member.pid, member.role, member.started, member.active, member.told.cpu, member.told.memory)
-        for member in alive
+        Process(member.pid, member.role, member.started, member.active, one.cpu, one.memory)
+        for member, one in zip(alive, told, strict=True)
     ]
     found.sort(key=lambda one: (one.started, one.pid))
     return Overview(
-        time.time(), group.started, snapshot, tuple(found), is_shared=True, is_several=group.is_several,
+        now, group.started, snapshot, tuple(found), is_shared=True, is_several=group.is_several,
         by_id=tuple(telling.count_ids([one.by_id for one in told], BY_ID_LIMIT)),
     )  # fmt: skip
 
@@ -98,10 +114,13 @@ def seen_by(group: Group) -> Overview:
 class Membership:
     """One recorder's process, in its group or alone."""
 
-    def __init__(self, recorder: Recorder, role: str, why: str = "") -> None:
+    def __init__(self, recorder: Recorder, role: str, why: str = "", place: Callable[[], Path] | None = None) -> None:
         self._recorder = recorder
         self._role = role
         self.why = why
+        self._place = place
+        self._pause = RETRY_SECONDS
+        self._retry_at = 0.0
         self._group: Group | None = None
         self._home: SharedCells | None = None
         self._teller = telling.Teller()
@@ -111,7 +130,7 @@ class Membership:
         self._telling, self._looking = threading.Lock(), threading.RLock()
         self._told_at = 0.0
         self._kept: Overview | None = None
-        self._kept_at = self._stamp = 0.0
+        self._kept_at = self._stamp = self._seen_at = 0.0
 
     def wire(self) -> None:
         """From now on this process's verdicts and totals are those of all."""
@@ -122,12 +141,47 @@ class Membership:
         atexit.register(self.idle)
         recorder.merged = self.merged
         recorder.is_leader = self.is_leader
-        recorder.watch.begin(self.reading, self.since(time.time() - WINDOW_SECONDS))
+        self._retry_at = time.monotonic() + self._pause
+        recorder.watch.begin(self.reading, self.since(0.0))
 
     def since(self, at: float) -> tuple[Reading, ...]:
         """The rows from then on, oldest first."""
         with self._looking:
             return self.rows.since(at)
+
+    def enter(self) -> None:
+        """Become one of the group, if that can be; if not, ``why`` says why, and it is tried again later.
+
+        Raises:
+            TimeoutError: a neighbour that was stopped at the door holds everybody up.
+        """
+        assert self._place is not None
+        try:
+            self.join(self._place())
+            self.why = ""
+            return
+        except TimeoutError:
+            raise
+        except RefusedError as exc:
+            self.why = str(exc)
+        except Exception as exc:
+            self.why = f"the runtime directory cannot be used ({type(exc).__name__}); see OTEL_WS_RUNTIME_DIR"
+        faults.warn_once(PLACE, f"otel-ws: every worker answers with its own numbers only: {self.why}.")
+        faults.fault(PLACE, OSError())
+
+    def _enter_late(self) -> None:
+        """There was no room, say: there may be by now."""
+        now = time.monotonic()
+        if self._place is None or now < self._retry_at:
+            return
+        self._pause = min(2 * self._pause, SLOWEST_RETRY_SECONDS)
+        self._retry_at = now + self._pause
+        with self._looking:
+            self.enter()
+            if self._home is not None:
+                self._kept = None
+                # What this process had alone and what all have are two different counts.
+                self._recorder.watch.begin(self.reading, self.since(0.0))
 
     def join(self, folder: Path) -> None:
         """Become one of the group that has this folder.
@@ -180,14 +234,22 @@ class Membership:
 
     def tell(self) -> None:
         """Tell the others how this process is, unless it has just been told."""
-        if self._home is None or not self._telling.acquire(blocking=False):
+        if (self._home is None and self._place is None) or not self._telling.acquire(blocking=False):
             return
         try:
-            if time.monotonic() - self._told_at >= TELL_SECONDS:
+            if self._home is None:
+                self._enter_late()
+            if self._home is not None and time.monotonic() - self._told_at >= TELL_SECONDS:
                 self._told_at = time.monotonic()
                 if not self._home.is_there():
                     self._join_again()
+                assert self._group is not None
+                self._group.settle()
+                self._recorder.live.salt(self._group.salt)
                 self._home.publish(self._teller.tell(self._recorder))
+        except Exception as exc:
+            # Told again with the next second.
+            faults.fault(PLACE, exc)
         finally:
             self._telling.release()
 
@@ -195,10 +257,13 @@ class Membership:
         """A cleaner of old files came by: the files are made anew, with all counts."""
         assert self._group is not None
         assert self._home is not None
+        make_again(self._group.folder)
         gone = self._home
         with self._looking:
-            self._home = self._group.join(self._recorder.ledger, self._role, self.started, supervisor())
+            self._home = self._group.join(self._recorder.ledger, self._role, self.started, supervisor(), gone)
         gone.forget()
+        if self._recorder.recent is not None:
+            self._recorder.recent.share(self._group.folder)
 
     def is_leader(self) -> bool:
         """Whether it leads; alone it does."""
@@ -239,23 +304,27 @@ class Membership:
         return self._group is None or self._group.looked_at == self._stamp
 
     def _look(self) -> Overview:
-        if self._group is not None:
-            self.tell()
-            try:
-                return seen_by(self._group)
-            except Exception as exc:
-                faults.fault(PLACE, exc)
-                if self._kept is not None:
-                    # A little old: this process's own numbers would be less than what was answered before.
-                    return self._kept
-        return self._alone()
+        self.tell()
+        if self._group is None or self._home is None:
+            return self._alone(self.why)
+        try:
+            seen = seen_by(self._group, self._home)
+        except Exception as exc:
+            faults.fault(PLACE, exc)
+            if self._kept is not None and self._kept.is_shared and time.monotonic() - self._seen_at < OLD_SECONDS:
+                # A little old: this process's own numbers would be less than what was answered before.
+                return self._kept
+            faults.warn_once("processes.unread", f"otel-ws: every worker answers with its own numbers only: {UNREAD}.")
+            return self._alone(UNREAD)
+        self._seen_at = time.monotonic()
+        return seen
 
-    def _alone(self) -> Overview:
+    def _alone(self, why: str) -> Overview:
         snapshot = self._recorder.snapshot()
         memory = snapshot.total(semconv.PROCESS_MEMORY)
         one = Process(os.getpid(), self._role, self.started, snapshot.total(semconv.ACTIVE), self._teller.cpu(), memory)
         return Overview(
-            time.time(), self.started, snapshot, (one,), is_shared=False, why=self.why,
+            time.time(), self.started, snapshot, (one,), is_shared=False, why=why,
             by_id=tuple(self._recorder.by_id()),
         )  # fmt: skip
 
@@ -268,7 +337,7 @@ class Membership:
             self._group.leave()
         if self._home is not None:
             self._home.forget()
-        self._group = self._home = None
+        self._group = self._home = self._place = None
 
     def is_of(self, recorder: Recorder) -> bool:
         """Whether it is this recorder's."""
@@ -287,4 +356,4 @@ class Membership:
         if self._group is not None:
             with suppress(OSError):
                 self._group.leave()
-        self._group = self._home = None
+        self._group = self._home = self._place = None

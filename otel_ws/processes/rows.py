@@ -14,6 +14,7 @@ from typing import Final
 
 from otel_ws.health import Reading
 from otel_ws.processes.runtime import replace
+from otel_ws.processes.sums import number
 
 EACH_SECONDS: Final = 10.0
 HOUR: Final = 3600.0
@@ -74,8 +75,9 @@ class Rows:
                 else:
                     self._rows = []
                 for line in file:
-                    with suppress(ValueError, TypeError, KeyError):  # not whole: the disk was full
-                        told = json.loads(line)
+                    # Not whole: the disk was full.
+                    with suppress(ValueError, TypeError, KeyError, AttributeError):
+                        told = {str(name): number(value) for name, value in json.loads(line).items()}
                         self._rows.append(Reading(told.pop("at"), told))
                 self._seen = found.st_ino, file.tell()
         except FileNotFoundError:
@@ -92,12 +94,12 @@ def _line(row: Reading) -> bytes:
 
 
 def _kept(rows: list[Reading], now: float) -> list[Reading]:
-    """Every row of the last hour, and the first of each hour of the 24 before."""
+    """Every row of the last hour and the one before them, and the first of each hour of the 24 before."""
     found: list[Reading] = []
     hour = -1.0
-    for row in rows:
-        age = now - row.at
-        if age <= HOUR + EACH_SECONDS or (age <= DAY + HOUR and row.at // HOUR != hour):
+    following = [*rows, Reading(now)][1:]
+    for row, after in zip(rows, following, strict=True):
+        if now - after.at <= HOUR or (now - row.at <= DAY + HOUR and row.at // HOUR != hour):
             found.append(row)
         hour = row.at // HOUR
     return found

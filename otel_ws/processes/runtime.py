@@ -12,6 +12,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -42,6 +43,20 @@ def place(runtime_dir: str, group: str, environ: Mapping[str, str]) -> Path:
     folder = own / _name(group, environ)
     _private(folder)
     return folder
+
+
+def make_again(folder: Path) -> None:
+    """Make a group's folder anew that somebody removed.
+
+    Raises:
+        RefusedError: it cannot be made, or others could look into it.
+    """
+    if not folder.exists():
+        own = folder.parent
+        with suppress(OSError):
+            own.parent.mkdir(mode=0o700)
+        _private(own)
+        _private(folder)
 
 
 def supervisor() -> tuple[int, int]:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-from otel_ws.ledger import Distribution, Series, Snapshot, width
+from otel_ws.ledger import CELLS, Distribution, Series, Snapshot, width
 from otel_ws.semconv import METRICS, OTHER, Instrument, Metric
 from otel_ws.types import Labels
 
@@ -37,10 +37,16 @@ class Sums:
         self._sums.setdefault(metric, {}).setdefault(labels, []).append(cells[-1])
 
     def add_cells(self, series: Sequence[Series], shards: Sequence[Sequence[float]], *, is_alive: bool) -> None:
-        """Everything in a process's cells. Of one that has ended, what was open then is not open any longer."""
+        """Everything in a process's cells. Of one that has ended, what was open then is not open any longer.
+
+        Raises:
+            ValueError: something in them is no number; nothing was added.
+        """
         used = max((offset + width(metric) for metric, _, offset in series), default=0)
         # Copied as a whole: a look at each cell of a mapped file costs ten times as much.
         shards = [list(shard[:used]) for shard in shards]
+        if not all(math.isfinite(sum(shard)) for shard in shards):
+            raise ValueError
         for metric, labels, offset in series:
             if metric.instrument is Instrument.HISTOGRAM:
                 end = offset + width(metric)
@@ -86,15 +92,19 @@ class Sums:
         }
 
     def add_dumped(self, kept: dict[str, list[Any]]) -> None:
-        """What ``dumped`` gave; metrics that this version does not know are left out."""
+        """What ``dumped`` gave; metrics that this version does not know are left out.
+
+        Raises:
+            ValueError, TypeError: ``dumped`` did not give it.
+        """
         for name, labels, value in kept.get("values", ()):
             metric = BY_NAME.get(name)
             if metric is not None:
-                self.add(metric, tuple(labels), value)
+                self.add(metric, labels_of(metric, labels), number(value))
         for name, labels, buckets, total in kept.get("distributions", ()):
             metric = BY_NAME.get(name)
             if metric is not None and len(buckets) + 1 == width(metric):
-                self.add_distribution(metric, tuple(labels), [*buckets, total])
+                self.add_distribution(metric, labels_of(metric, labels), [number(one) for one in (*buckets, total)])
 
 
 def _not_less(parts: list[float]) -> float:
@@ -103,13 +113,40 @@ def _not_less(parts: list[float]) -> float:
     return math.nextafter(total, math.inf) if math.fsum([*parts, -total]) > 0 else total
 
 
+def number(read: Any) -> float:
+    """A number that stood in a file.
+
+    Raises:
+        ValueError, TypeError: it is none.
+    """
+    found = float(read)
+    if not math.isfinite(found):
+        raise ValueError
+    return found
+
+
+def labels_of(metric: Metric, read: Any) -> Labels:
+    """A metric's label values that stood in a file.
+
+    Raises:
+        ValueError: they are not this metric's.
+    """
+    if (
+        not isinstance(read, (list, tuple))
+        or len(read) != len(metric.labels)
+        or not all(isinstance(one, str) for one in read)
+    ):
+        raise ValueError
+    return tuple(read)
+
+
 def series_of(line: bytes) -> Series | None:
     """A series as ``home`` wrote it down; ``None`` where this version does not know it, or it is not whole."""
     try:
         name, labels, offset, cells = json.loads(line)
         metric = BY_NAME.get(name)
+        if metric is None or width(metric) != cells or not 0 <= offset <= CELLS - width(metric):
+            return None
+        return metric, labels_of(metric, labels), int(offset)
     except (ValueError, TypeError):
         return None
-    if metric is None or width(metric) != cells or len(labels) != len(metric.labels):
-        return None
-    return metric, tuple(labels), int(offset)

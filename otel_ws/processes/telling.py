@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from otel_ws import semconv
 from otel_ws.fanout import Fanout
-from otel_ws.processes.sums import BY_NAME
+from otel_ws.processes.sums import BY_NAME, labels_of, number
 from otel_ws.semconv import Metric
 from otel_ws.types import Labels
 
@@ -83,18 +83,18 @@ def read(told: bytes) -> Told:
             users[str(transport)] = array("Q", hashes[start : start + length])
             start += length
         return Told(
-            float(found["at"]),
-            float(found["cpu"]),
-            float(found["memory"]),
+            number(found["at"]),
+            number(found["cpu"]),
+            number(found["memory"]),
             [
-                (metric, tuple(labels), float(value))
+                (metric, labels_of(metric, labels), number(value))
                 for name, labels, value in found["values"]
                 if (metric := BY_NAME.get(name)) is not None
             ],
-            [(str(name), str(value), float(count)) for name, value, count in found["by_id"]],
+            [(str(name), str(value), number(count)) for name, value, count in found["by_id"]],
             users,
         )
-    except (KeyError, TypeError) as exc:
+    except (KeyError, TypeError, AttributeError) as exc:
         raise ValueError from exc
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 LAYER = "channels.layers.InMemoryChannelLayer"
@@ -23,6 +24,7 @@ CASES: list[tuple[dict[str, Any], dict[str, str], str, str]] = [
     ({"MIDDLEWARE": []}, {}, "W004", "Nobody can look"),
     ({"OTEL_WS": {"TRUST_LOOPBACK": True}}, {}, "W005", "every program of this machine"),
     ({"CHANNEL_LAYERS": {"default": {"BACKEND": LAYER, "CONFIG": {"expiry": 9}}}}, {}, "W007", "capacity"),
+    ({}, {"OTEL_WS_RUNTIME_DIR": "/not-there/10.0.0.7"}, "W009", "OTEL_WS_RUNTIME_DIR is no folder"),
     (
         {"CHANNEL_LAYERS": {"default": {"BACKEND": LAYER, "CONFIG": BOUNDED}}},
         {"WEB_CONCURRENCY": "4"},
@@ -69,6 +71,32 @@ def test_a_right_project_has_nothing_to_hear(project: Callable[..., Any]) -> Non
 
     assert "no issues" in run("manage check")
     assert "No changes detected" in run("manage makemigrations --check --dry-run")
+
+
+def test_a_server_that_would_count_nothing_is_told(
+    project: Callable[..., Any], told: Callable[[str], Any], tmp_path: Path
+) -> None:
+    """A module of the ASGI application that does not name otel-ws is named; it is not imported."""
+    (tmp_path / "without.py").write_text("raise SystemExit('imported')")
+    (tmp_path / "with_it.py").write_text("import otel_ws\notel_ws.configure()\nraise SystemExit('imported')")
+    output = project()(
+        """
+        import json, django, otel_ws
+        django.setup()
+        from django.core.checks import run_checks
+        from django.test import override_settings
+        found = []
+        for one in (None, "without.application", "with_it.application", "not_there.application", "application"):
+            with override_settings(ASGI_APPLICATION=one):
+                found.append([message.id for message in run_checks(tags=["otel_ws"])])
+        otel_ws.ChannelsInstrumentor().instrument()
+        with override_settings(ASGI_APPLICATION="without.application"):
+            found.append(run_checks(tags=["otel_ws"]))
+        print(json.dumps(found))
+        """
+    )
+
+    assert [[], ["otel_ws.W008"], [], [], [], []] == told(output)
 
 
 def test_without_channels_it_is_said(project: Callable[..., Any]) -> None:

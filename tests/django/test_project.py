@@ -305,18 +305,62 @@ def test_the_command_says_that_telemetry_is_off(project: Callable[..., Any]) -> 
 
 
 def test_the_admin_links_to_the_page(project: Callable[..., Any], told: Callable[[str], Any]) -> None:
-    """Staff find the page in the admin; there is nothing to add."""
+    """Staff find the page in the admin, below what is registered there; one application's own page is as it was."""
     output = project()(
         program(
             """
 client.force_login(User.objects.get(username="staff"))
 index = client.get("/admin/").content.decode()
-gone = client.get("/admin/otel_ws/livepage/")
-print(json.dumps(["/admin/otel_ws/livepage/" in index, gone.status_code, gone["Location"],
-    client.get("/admin/otel_ws/livepage/add/").status_code]))
+User.objects.filter(username="staff").update(is_superuser=True)
+pages = [client.get("/admin/" + path).content.decode() for path in ("auth/", "auth/user/")]
+print(json.dumps([*(page.count('href="/ops/monitoring/"') for page in [index, *pages]),
+    client.get("/admin/otel_ws/").status_code]))
 """,
             middle=WITH_USERS,
         )
     )
 
-    assert [True, 302, "/ops/monitoring/", 403] == told(output)
+    assert [1, 0, 1, 404] == told(output)
+
+
+def test_the_admin_has_no_link_to_what_is_not_there(project: Callable[..., Any], told: Callable[[str], Any]) -> None:
+    """A project that includes no URLs of ours has an admin as before; a user of another kind does not break it."""
+    output = project()(
+        program(
+            """
+from types import SimpleNamespace
+from django.contrib import admin
+from django.test import RequestFactory, override_settings
+class Urls:
+    urlpatterns = [one for one in __import__("urls").urlpatterns if "ops" not in str(one.pattern)]
+request = RequestFactory().get("/")
+request.user = User.objects.get(username="staff")
+with override_settings(ROOT_URLCONF=Urls):
+    without = admin.site.get_app_list(request)
+strange = otel_ws.django.admin.linked(lambda request: ["x"])(SimpleNamespace())
+print(json.dumps([without, strange]))
+""",
+            middle=WITH_USERS + "import otel_ws.django.admin",
+        )
+    )
+
+    assert [[], ["x"]] == told(output)
+
+
+def test_nothing_is_in_the_database(project: Callable[..., Any], told: Callable[[str], Any]) -> None:
+    """Dumping a project's data works, and there is no model, table, permission or content type of ours."""
+    run = project()
+    output = run(
+        program(
+            """
+from django.apps import apps
+from django.contrib.contenttypes.models import ContentType
+call_command("dumpdata", output="dump.json")
+found = list(apps.get_app_config("otel_ws").get_models()), ContentType.objects.filter(app_label="otel_ws").count()
+print(json.dumps(found))
+""",
+            middle=WITH_USERS,
+        )
+    )
+
+    assert [[], 0] == told(output)

@@ -142,6 +142,12 @@ def test_no_guess_opens(offered: str) -> None:
         (HERE, "127.0.0.1.evil.example", 401),
         (HERE, "", 401),
         (HERE, "[::1", 401),
+        (HERE, "LOCALHOST", 200),
+        (HERE, "evil.example@localhost", 401),
+        (HERE, "localhost/.evil.example", 401),
+        (HERE, "localhost:8000,evil.example", 401),
+        (HERE, "localhost:", 401),
+        (HERE, "localhost\n", 401),
     ],
 )
 def test_this_machine_may_look_where_it_is_trusted(peer: Any, host: str, status: int) -> None:
@@ -154,7 +160,7 @@ def test_this_machine_is_trusted_by_setting_alone() -> None:
     assert 401 == decide(LOCAL, HERE, None, Settings())
 
 
-@pytest.mark.parametrize("header", sorted(FORWARDED))
+@pytest.mark.parametrize("header", [*sorted(FORWARDED), "x-forwarded-for", "x-forwarded-proto", "x-forwarded-any"])
 def test_whoever_comes_by_a_proxy_is_not_from_here(header: str) -> None:
     """A forwarding header, whatever it says, means that the peer is not the one who asks."""
     assert 401 == decide({**LOCAL, header: "127.0.0.1"}, HERE, None, TRUSTING)
@@ -219,6 +225,25 @@ def test_a_websocket_of_another_page_is_refused(origin: str | None, status: int)
         headers.append((b"Origin", origin.encode()))
     with testing.capture():
         assert status == access({"type": "websocket", "headers": headers, "user": user(is_staff=True)})
+
+
+@pytest.mark.parametrize(
+    ("scheme", "more", "origin", "status"),
+    [
+        ("wss", [], "https://game.example", 200),
+        ("wss", [], "http://game.example", 403),
+        ("ws", [], "http://game.example", 200),
+        ("ws", [], "https://game.example", 200),
+        ("ws", [(b"x-forwarded-proto", b"https")], "http://game.example", 403),
+        ("ws", [], "ftp://game.example", 403),
+    ],
+)
+def test_a_page_in_the_clear_is_another_origin(scheme: str, more: Any, origin: str, status: int) -> None:
+    """Of a WebSocket under TLS; that a proxy ended TLS before us is known where it says so."""
+    headers = [(b"host", b"game.example"), (b"origin", origin.encode()), *more]
+    with testing.capture():
+        scope = {"type": "websocket", "scheme": scheme, "headers": headers, "user": user(is_staff=True)}
+        assert status == access(scope)
 
 
 def test_a_websocket_of_the_page_is_let_in_by_its_cookie(token_file: Path, cookie: str) -> None:

@@ -277,6 +277,23 @@ async def test_a_websocket_that_is_not_there_is_refused(server: Any) -> None:
     assert [{"type": "websocket.close", "code": 4404}] == one.sent
 
 
+async def test_a_websocket_that_is_not_there_is_not_counted(watched: Any, server: Any) -> None:
+    """Whoever asks for one below the mount was not refused by the application."""
+    await server(WebSocketMiddleware(endpoints.application()), {"type": "websocket.connect"}, path="/elsewhere").run()
+
+    assert 0.0 == watched.recorder.snapshot().total(semconv.REJECTIONS)
+
+
+async def test_a_slash_more_is_the_same_websocket(watched: Any, bearer: Any, server: Any) -> None:
+    """As of every endpoint."""
+    headers = [(name.encode(), value.encode()) for name, value in bearer.items()]
+    script = {"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1000}
+    one = server(endpoints.application(), *script, path="/events/monitor/", headers=headers)
+    await one.run()
+
+    assert "websocket.accept" == one.sent[0]["type"]
+
+
 async def test_its_own_requests_are_not_counted(watched: Any, bearer: Any, server: Any) -> None:
     """Asking changes no number of the application's: neither the endpoints nor the page's WebSocket."""
     headers = [(name.encode(), value.encode()) for name, value in bearer.items()]

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -134,6 +135,23 @@ async def test_a_token_that_was_withdrawn_ends_it(told: Telemetry, server: Any) 
     await watched.run()
 
     assert (1, {"type": "websocket.close", "code": 4401}) == (len(frames(watched)), watched.sent[-1])
+
+
+@pytest.mark.parametrize(("token", "count"), [("", 1), (f"Bearer {TOKEN}", 2)])
+async def test_a_session_is_looked_up_again(
+    told: Telemetry, server: Any, monkeypatch: pytest.MonkeyPatch, token: str, count: int
+) -> None:
+    """Staff by session have to come again after a while, as they may be staff no longer; a token is read anew."""
+    monkeypatch.setattr(monitor, "SESSION_SECONDS", 0.5)
+    staff = SimpleNamespace(is_authenticated=True, is_active=True, is_staff=True)
+    script = [CONNECT, after(2), GONE] if token else [CONNECT]
+    given = headers(authorization=token)
+    watched = server(monitoring_socket, *script, headers=given, query_string=b"every=1", user=staff)
+
+    async with asyncio.timeout(20):
+        await watched.run()
+
+    assert (count, bool(token)) == (len(frames(watched)), {"type": "websocket.close", "code": 4401} != watched.sent[-1])
 
 
 async def test_a_watcher_is_not_counted(told: Telemetry, server: Any, no_faults: None) -> None:

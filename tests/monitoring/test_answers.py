@@ -272,7 +272,7 @@ def test_performance_by_transport() -> None:
 
 def test_errors_of_the_last_hour() -> None:
     """Those before the hour do not count; the rate is per minute of it."""
-    rows = (Reading(AT - 7000, {}), Reading(AT - 3590, {"errors.system.high": 1.0}))
+    rows = (Reading(AT - 7000, {}), *(Reading(AT - ago, {"errors.system.high": 1.0}) for ago in (3601, 3590)))
     told = errors.answer(seen(NOW, history=rows))
 
     assert (3, 2, 1, 0.05) == (
@@ -282,6 +282,14 @@ def test_errors_of_the_last_hour() -> None:
         told["rate_per_minute"],
     )
     assert told["last"] is None
+
+
+def test_errors_after_a_pause_are_of_the_last_hour() -> None:
+    """The first row after hours in which nobody came may have the errors already; the last one before has not."""
+    rows = (Reading(AT - 9000, {}), Reading(AT - 2, {"errors.system.high": 4.0}))
+    told = errors.answer(seen(NOW, history=rows))
+
+    assert (4, 3600.0) == (told["total"], told["window_seconds"])
 
 
 def test_the_last_errors_have_ids_and_no_message() -> None:

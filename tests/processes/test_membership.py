@@ -15,7 +15,7 @@ import pytest
 
 import otel_ws
 from otel_ws import faults, processes, semconv
-from otel_ws.health import HEALTHY
+from otel_ws.health import HEALTHY, Reading
 from otel_ws.policy import Policy
 from otel_ws.processes import mapping, membership
 from otel_ws.processes.membership import Membership
@@ -194,6 +194,32 @@ def test_the_last_word_of_a_process_counts(make: Any) -> None:
     second.recorder.close()
 
     assert 1.0 == first.look().snapshot.total(semconv.REDACTIONS)
+
+
+def test_who_is_idle_uses_no_cpu(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process used when it told last is not what it uses ever after; its memory stays."""
+    first, second = make(), make()
+    monkeypatch.setattr(first.member._teller, "cpu", lambda: 0.0)
+    monkeypatch.setattr(second.member._teller, "cpu", lambda: 0.75)
+    second.tell()
+    seen = [first.look()]
+    told = time.time()
+    monkeypatch.setattr(time, "time", lambda: told + membership.OLD_SECONDS + 1.0)
+    seen.append(first.look())
+
+    used = [max(each.cpu for each in one.processes) for one in seen]
+    assert [0.75, 0.0] == used
+    assert [0.75 / (os.cpu_count() or 1), 0.0] == [one.snapshot.total(semconv.PROCESS_CPU) for one in seen]
+    assert all(one.memory > 0 for one in seen[1].processes)
+
+
+def test_who_joins_after_a_pause_compares_with_the_last_row(make: Any) -> None:
+    """However old that is: what happened since it joined is not taken for what always was."""
+    first = make()
+    first.member.rows.add(Reading(time.time() - 600.0, {"connected": 5.0}))
+    second = make()
+
+    assert [5.0] == [one["connected"] for one in second.recorder.watch.readings()]
 
 
 # --- verdicts and totals ----------------------------------------------------------------------------------------

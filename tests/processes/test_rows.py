@@ -70,6 +70,15 @@ def test_a_day_has_an_hour_of_rows_and_hourly_ones_before(path: Path | None) -> 
     assert sorted(set(found)) == found
 
 
+def test_the_last_row_before_a_pause_is_kept(path: Path | None) -> None:
+    """Nobody came for two days: what was counted by then is what comes after is compared with."""
+    rows = Rows(path)
+    end = fill(rows, 4000.0)
+    rows.add(Reading(end + 2 * DAY))
+
+    assert [end, end + 2 * DAY] == [row.at for row in rows.since(0.0)]
+
+
 def test_the_file_stays_small(tmp_path: Path) -> None:
     """Two days of rows are not kept as two days of lines."""
     rows = Rows(tmp_path / "history.jsonl")

@@ -277,6 +277,30 @@ def test_a_server_that_says_nothing_is_stale(watched: Any, open_page: Any) -> No
     expect(page.locator("#link")).to_have_text("live", timeout=PATIENT_MS)
 
 
+def test_frames_that_tell_nothing_new_are_stale(watched: Any, open_page: Any) -> None:
+    """A server that goes on telling of the same moment is not live, though its frames come."""
+    running = watched()
+    page = open_page(running)
+    first: list[float] = []
+
+    def told_again(page_end: Any) -> None:
+        server = page_end.connect_to_server()
+
+        def old(text: str) -> None:
+            frame = json.loads(text)
+            first.append(frame["at"])
+            page_end.send(json.dumps({**frame, "at": first[0]}))
+
+        server.on_message(old)
+
+    page.route_web_socket("**/events/monitor*", told_again)
+    page.reload()
+
+    expect(page.locator("#link")).to_have_attribute("data-state", "stale", timeout=PATIENT_MS)
+    expect(page.locator("#link")).to_contain_text("s old")
+    assert len(first) > 1
+
+
 def test_two_workers_are_one(watched: Any, open_page: Any, join: Any) -> None:
     """With two workers the page says what both count, whichever answers, and shows both."""
     running = watched(more=("--workers", "2"))

@@ -5,11 +5,12 @@ const SLOWEST_RETRY_SECONDS = 10;
 const STALE_AFTER_SECONDS = 7;
 
 export class Feed {
-  // `onFrame` takes what a frame holds, `onState` one of waiting, live, stale, gone, and the seconds since the last frame.
+  // `onFrame` takes what a frame holds, `onState` one of waiting, live, stale, gone, and the seconds since the numbers
+  // last moved on: a frame that tells the same moment again, or none, is no news. The clocks are never compared.
   constructor(onFrame, onState) {
     this.onFrame = onFrame;
     this.onState = onState;
-    this.heardAt = null;
+    this.heardAt = this.lastAt = null;
     this.tries = 0;
     this.goneAt = null;
     this.open();
@@ -28,8 +29,12 @@ export class Feed {
     socket.onmessage = (message) => {
       this.tries = 0;
       this.goneAt = null;
-      this.heardAt = Date.now();
-      this.onFrame(JSON.parse(message.data), socket);
+      const frame = JSON.parse(message.data);
+      if (frame.at !== undefined && frame.at !== this.lastAt) {
+        this.lastAt = frame.at;
+        this.heardAt = Date.now();
+      }
+      this.onFrame(frame, socket);
       this.look();
     };
     socket.onclose = () => {

@@ -11,14 +11,14 @@ from django.core.management.base import BaseCommand, CommandError
 
 from otel_ws import cli, processes
 from otel_ws.exposition import render
-from otel_ws.health import WINDOW_SECONDS, Limits
+from otel_ws.health import Limits
 from otel_ws.live import memory_limit
 from otel_ws.loaded import django_settings
 from otel_ws.monitoring import (
-    SPARE_SECONDS,
     Seen,
     connections,
     detailed,
+    earlier,
     errors,
     events,
     health,
@@ -88,8 +88,6 @@ def _snapshot(answer: str) -> str:
     if answer == "metrics":
         return render(overview.snapshot, is_openmetrics=False)
     rows = processes.history_of_group(settings)
-    since = overview.at - WINDOW_SECONDS - SPARE_SECONDS
-    before = [one for one in rows if since <= one.at < overview.at]
     limits = Limits(memory_limit(), settings.max_connections)
-    seen = Seen(overview, before, settings.thresholds, limits, history=lambda seconds: rows)
+    seen = Seen(overview, earlier(overview, rows), settings.thresholds, limits, history=lambda seconds: rows)
     return json.dumps(ANSWERS[answer](seen), indent=2) + "\n"
