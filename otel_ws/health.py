@@ -270,9 +270,13 @@ class Watch:
         self._status = HEALTHY
 
     def begin(self, reading: Callable[[], Reading], before: Sequence[Reading] = ()) -> None:
-        """From now on the numbers come from elsewhere; ``before`` are readings from there, oldest first."""
-        self.reading = reading
-        self._readings = deque(before or (reading(),), maxlen=_MOST)
+        """From now on the numbers come from elsewhere; ``before`` are readings from there, oldest first.
+
+        Those that counted more than is counted now are of an earlier start.
+        """
+        self.reading, now = reading, reading()
+        past = [one for one in before if all(one[name] <= now[name] for name in ("connected", "rejected", "messages"))]
+        self._readings = deque(past or (now,), maxlen=_MOST)
 
     def readings(self) -> tuple[Reading, ...]:
         """Those of the last minute in which any was taken, the oldest first."""
