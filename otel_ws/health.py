@@ -34,6 +34,7 @@ DISTRIBUTIONS: Final = {
     BROADCAST: semconv.BROADCAST_DURATION,
 }
 _DEFAULTS: Final = Thresholds()
+_TOTALS: Final = ("connected", "rejected", "messages")
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,13 +271,9 @@ class Watch:
         self._status = HEALTHY
 
     def begin(self, reading: Callable[[], Reading], before: Sequence[Reading] = ()) -> None:
-        """From now on the numbers come from elsewhere; ``before`` are readings from there, oldest first.
-
-        Those that counted more than is counted now are of an earlier start.
-        """
-        self.reading, now = reading, reading()
-        past = [one for one in before if all(one[name] <= now[name] for name in ("connected", "rejected", "messages"))]
-        self._readings = deque(past or (now,), maxlen=_MOST)
+        """From now on the numbers come from elsewhere; ``before`` are readings from there, oldest first."""
+        self.reading = reading
+        self._readings = deque(before or (reading(),), maxlen=_MOST)
 
     def readings(self) -> tuple[Reading, ...]:
         """Those of the last minute in which any was taken, the oldest first."""
@@ -285,12 +282,17 @@ class Watch:
     def health(self) -> Health:
         """The verdict now."""
         now = self.reading()
-        return evaluate((*window(self._readings, now.at), now), self.thresholds, self.limits)
+        return evaluate((*self._before(now), now), self.thresholds, self.limits)
 
     def judged(self) -> Health | None:
         """Take a reading; the verdict, if its status is another than the last time."""
         now = self.reading()
-        self._readings = deque((*window(self._readings, now.at), now), maxlen=_MOST)
+        self._readings = deque((*self._before(now), now), maxlen=_MOST)
         verdict = evaluate(tuple(self._readings), self.thresholds, self.limits)
         before, self._status = self._status, verdict.status
         return None if verdict.status == before else verdict
+
+    def _before(self, now: Reading) -> list[Reading]:
+        """What this reading is compared with; where it counts less, counting began anew, with nothing."""
+        past = [one for one in self._readings if all(one[name] <= now[name] for name in _TOTALS)]
+        return window(past or [Reading(self._readings[-1].at)], now.at)
