@@ -34,6 +34,7 @@ DISTRIBUTIONS: Final = {
     BROADCAST: semconv.BROADCAST_DURATION,
 }
 _DEFAULTS: Final = Thresholds()
+_TOTALS: Final = ("connected", "rejected", "messages")
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,12 +282,17 @@ class Watch:
     def health(self) -> Health:
         """The verdict now."""
         now = self.reading()
-        return evaluate((*window(self._readings, now.at), now), self.thresholds, self.limits)
+        return evaluate((*self._before(now), now), self.thresholds, self.limits)
 
     def judged(self) -> Health | None:
         """Take a reading; the verdict, if its status is another than the last time."""
         now = self.reading()
-        self._readings = deque((*window(self._readings, now.at), now), maxlen=_MOST)
+        self._readings = deque((*self._before(now), now), maxlen=_MOST)
         verdict = evaluate(tuple(self._readings), self.thresholds, self.limits)
         before, self._status = self._status, verdict.status
         return None if verdict.status == before else verdict
+
+    def _before(self, now: Reading) -> list[Reading]:
+        """What this reading is compared with; where it counts less, counting began anew, with nothing."""
+        past = [one for one in self._readings if all(one[name] <= now[name] for name in _TOTALS)]
+        return window(past or [Reading(self._readings[-1].at)], now.at)

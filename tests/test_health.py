@@ -207,6 +207,17 @@ def test_a_clock_that_is_set_back_fills_no_memory() -> None:
     assert len(watch._readings) <= 64
 
 
+def test_a_watch_of_workers_that_began_anew_sees_what_comes_first() -> None:
+    """What those before them counted hides nothing."""
+    now = [reading(100)]
+    watch = Watch(lambda: now[0], Thresholds(), Limits(), NOTHING)
+    watch.begin(lambda: now[0], [reading(40, connected=500, rejected=90), reading(95, connected=500, rejected=90)])
+
+    now[0] = reading(105, connected=1, rejected=30)
+
+    assert ["failed_connections"] == rules(watch.health())
+
+
 def test_what_comes_after_a_pause_is_seen() -> None:
     """Nobody is connected, so nothing is read; then half of those who come are refused: that is of late."""
     before = [reading(at, connected=9, cpu=1.0, active=20) for at in (0, 5)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from otel_ws import semconv
+from otel_ws.health import Reading
 from otel_ws.monitoring import Seen
 
 HOUR_SECONDS: Final = 3600.0
@@ -17,10 +18,13 @@ _IDS: Final = ("trace_id", "span_id", "user_id", "tournament_id", "match_id", "c
 
 def answer(seen: Seen) -> dict[str, Any]:
     """Counts since an hour ago (or, in a younger group, since its start) and the last ten where they are kept."""
+    rows, began = [one for one in seen.history if one.at <= seen.at], seen.overview.started
+    if began <= seen.at:
+        # Counted from nothing: what was counted before this start is not in what is counted now.
+        rows = [Reading(began), *(one for one in rows if one.at >= began)]
     # Nothing is counted between a row and the next, where that is long after it: nobody was there.
-    before = [one for one in seen.history if one.at <= seen.at - HOUR_SECONDS][-1:]
-    first = next((one for one in (*before, *seen.history) if one.at <= seen.at), None)
-    seconds = min(HOUR_SECONDS, max(0.0, seen.at - (first.at if first is not None else seen.overview.started)))
+    first = [*rows[:1], *(one for one in rows if one.at <= seen.at - HOUR_SECONDS)][-1] if rows else None
+    seconds = min(HOUR_SECONDS, seen.at - first.at) if first is not None else 0.0
     counts = {
         (category, severity): int(max(0.0, seen.now[name] - (first[name] if first is not None else 0.0)))
         for category in semconv.ERROR_CATEGORY.choices

@@ -145,9 +145,9 @@ class Membership:
         recorder.watch.begin(self.reading, self.since(0.0))
 
     def since(self, at: float) -> tuple[Reading, ...]:
-        """The rows from then on, oldest first."""
+        """The rows from then on, oldest first; none where this process answers for itself, and they are of all."""
         with self._looking:
-            return self.rows.since(at)
+            return () if self._is_cut_off() else self.rows.since(at)
 
     def enter(self) -> None:
         """Become one of the group, if that can be; if not, ``why`` says why, and it is tried again later.
@@ -221,6 +221,8 @@ class Membership:
             return
         reading = self.reading()
         with self._looking:
+            if self._is_cut_off():
+                return
             self.rows.add(reading)
             if self._group is not None:
                 self._group.add_up()
@@ -291,14 +293,22 @@ class Membership:
             now = time.monotonic()
             if self._kept is not None and now - self._kept_at < max_age and self._is_latest():
                 return self._kept
+            before = self._kept
             self._kept = self._look()
             self._kept_at = now
+            if before is not None and before.is_shared != self._kept.is_shared:
+                # Its own numbers and those of all are two different counts: no verdict compares them.
+                first = read(self._kept.snapshot, self._kept.at)
+                self._recorder.watch.begin(self.reading, (first,))
             if self._group is not None:
                 # Whoever answered while this one looked may have seen what this one did not: not to be kept then.
                 is_alone = self._group.looked_at <= now
                 self._group.looked_at = time.monotonic()
                 self._stamp = self._group.looked_at if is_alone else -1.0
             return self._kept
+
+    def _is_cut_off(self) -> bool:
+        return self._group is not None and self._kept is not None and not self._kept.is_shared
 
     def _is_latest(self) -> bool:
         return self._group is None or self._group.looked_at == self._stamp

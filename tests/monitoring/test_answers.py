@@ -78,10 +78,12 @@ def snapshot(**values: Any) -> Snapshot:
     return found
 
 
-def seen(now: Snapshot, *before: Reading, history: tuple[Reading, ...] = (), **more: Any) -> Seen:
+def seen(
+    now: Snapshot, *before: Reading, history: tuple[Reading, ...] = (), began: float = AT - 100, **more: Any
+) -> Seen:
     """A look at these numbers."""
     found = (Process(7, "server", AT - 100, 3.0, 0.25, 1000.0), Process(8, "worker", AT - 50, 0.0, 0.5, 2000.0))
-    return Seen(Overview(AT, AT - 100, now, found, is_shared=True), before, history=lambda _: history, **more)
+    return Seen(Overview(AT, began, now, found, is_shared=True), before, history=lambda _: history, **more)
 
 
 NOW = snapshot(
@@ -273,7 +275,7 @@ def test_performance_by_transport() -> None:
 def test_errors_of_the_last_hour() -> None:
     """Those before the hour do not count; the rate is per minute of it."""
     rows = (Reading(AT - 7000, {}), *(Reading(AT - ago, {"errors.system.high": 1.0}) for ago in (3601, 3590)))
-    told = errors.answer(seen(NOW, history=rows))
+    told = errors.answer(seen(NOW, history=rows, began=AT - 7000))
 
     assert (3, 2, 1, 0.05) == (
         told["total"],
@@ -287,9 +289,17 @@ def test_errors_of_the_last_hour() -> None:
 def test_errors_after_a_pause_are_of_the_last_hour() -> None:
     """The first row after hours in which nobody came may have the errors already; the last one before has not."""
     rows = (Reading(AT - 9000, {}), Reading(AT - 2, {"errors.system.high": 4.0}))
-    told = errors.answer(seen(NOW, history=rows))
+    told = errors.answer(seen(NOW, history=rows, began=AT - 9000))
 
     assert (4, 3600.0) == (told["total"], told["window_seconds"])
+
+
+def test_errors_are_of_this_start() -> None:
+    """What was counted before a start an hour ago or less hides none of those since."""
+    rows = (Reading(AT - 4000, {"errors.system.high": 50.0}), Reading(AT - 90, {"errors.system.high": 2.0}))
+    told = errors.answer(seen(NOW, history=rows))
+
+    assert (4, 100.0) == (told["total"], told["window_seconds"])
 
 
 def test_the_last_errors_have_ids_and_no_message() -> None:

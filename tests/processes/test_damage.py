@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from otel_ws import faults, processes, semconv
+from otel_ws.health import Reading
 from otel_ws.policy import Policy
 from otel_ws.processes import group, mapping, membership
 from otel_ws.processes.membership import HISTORY, Membership
@@ -202,16 +203,20 @@ def test_where_nothing_can_be_read_a_process_answers_for_itself(
     first.count(2)
     second.count(3)
     before = first.total()
+    first.member.rows.add(Reading(1.0))
     with monkeypatch.context() as patch:
         patch.setattr(group.Group, "look", lambda self: (_ for _ in ()).throw(OSError()))
         kept = first.total()
         now[0] += membership.OLD_SECONDS + 1.0
         alone = first.member.overview()
+        rows = first.member.since(0.0)
     now[0] += 2.0
 
     assert [5.0, 5.0, 5.0] == [before, kept, first.total()]
     assert (False, 2.0) == (alone.is_shared, alone.snapshot.total(semconv.MESSAGES))
     assert "otel-ws-<uid>" in alone.why
+    assert () == rows
+    assert [5.0] == [one["messages"] for one in first.recorder.watch.readings()]
 
 
 def test_rows_that_nobody_wrote_are_left_out(tmp_path: Path) -> None:
