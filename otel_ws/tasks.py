@@ -10,6 +10,7 @@ from contextvars import ContextVar, Token
 from typing import Any, Final
 
 from otel_ws import semconv
+from otel_ws.deliveries import SYSTEM
 from otel_ws.messages import category_of
 from otel_ws.policy import NOTHING
 from otel_ws.recorder import Recorder
@@ -17,7 +18,6 @@ from otel_ws.semconv import OTHER, Attribute
 from otel_ws.signals import spans as span_tools
 from otel_ws.types import Cleared, Labels, Value
 
-_SYSTEM: Final = semconv.MESSAGING_SYSTEM.choices[0]
 _OPERATION: Final = "process"
 _WORKER, _HANDLER = "worker", "handler"
 # The task that is at work in this context.
@@ -110,7 +110,7 @@ class Task:
             if exc is not None:
                 self._failed(exc)
             handler = recorder.policy.label(semconv.HANDLER, self.handler)
-            labels: Labels = (_SYSTEM, _OPERATION, self._template, handler, self._error_type)
+            labels: Labels = (SYSTEM, _OPERATION, self._template, handler, self._error_type)
             recorder.observe(semconv.PROCESS_DURATION, labels, seconds)
             if isinstance(exc, Exception) and exc is not self._told:
                 recorder.error_raised(None, type(exc).__name__, category_of(exc), "high", self.handler)
@@ -138,7 +138,7 @@ class Task:
             return
         recorder, template = self._recorder, self._template
         own: dict[Attribute, Value] = {
-            semconv.MESSAGING_SYSTEM: _SYSTEM,
+            semconv.MESSAGING_SYSTEM: SYSTEM,
             semconv.OPERATION: _OPERATION,
             semconv.OPERATION_TYPE: _OPERATION,
             semconv.TEMPLATE: template,
