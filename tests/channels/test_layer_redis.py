@@ -103,6 +103,17 @@ async def members(server: Any, layer: Any, count: int, leave: asyncio.Event, **s
     return runs, got
 
 
+async def told_to_two(server: Any, layer: Any) -> Any:
+    """What each of two members got of one message to their group, once both have left."""
+    leave = asyncio.Event()
+    runs, got = await members(server, layer, 2, leave)
+    await layer.group_send("room_7", NEWS)
+    await until(lambda: all(got))
+    leave.set()
+    await asyncio.gather(*runs)
+    return got
+
+
 class Own:
     """A serializer that has only what Channels' registry asks for."""
 
@@ -127,12 +138,7 @@ async def test_a_serializer_of_ones_own_works_as_before(
     layer = make(hosts=hosts(ports), serializer_format="own")
     before = set(vars(layer))
     async with observed(layer) as (layer, telemetry):
-        leave = asyncio.Event()
-        runs, got = await members(server, layer, 2, leave)
-        await layer.group_send("room_7", NEWS)
-        await until(lambda: all(got))
-        leave.set()
-        await asyncio.gather(*runs)
+        got = await told_to_two(server, layer)
 
         assert [[NEWS], [NEWS]] == got
         assert 2 == telemetry.value("messaging.client.consumed.messages")
@@ -200,12 +206,7 @@ async def test_a_layer_of_ones_own_uses_its_connections_as_before(ports: list[in
 async def test_a_message_arrives_as_it_was_sent(ports: list[int], server: Any, make: Any, more: Any) -> None:
     """Equal content as plain dicts, one for each member, and spans joined by a link."""
     async with observed(make(hosts=hosts(ports), **more)) as (layer, telemetry):
-        leave = asyncio.Event()
-        runs, got = await members(server, layer, 2, leave)
-        await layer.group_send("room_7", NEWS)
-        await until(lambda: all(got))
-        leave.set()
-        await asyncio.gather(*runs)
+        got = await told_to_two(server, layer)
 
         (publish,) = telemetry.spans(f"publish {TEMPLATE}")
         linked = [span.links[0].context.span_id for span in telemetry.spans(f"process {TEMPLATE}")]

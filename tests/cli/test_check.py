@@ -21,6 +21,14 @@ otel_ws.configure()
 {PLAIN}
 application = otel_ws.WebSocketMiddleware(application)
 """
+# The same where the application's module is its Django settings, too.
+DJANGO = f"""
+import os
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "app")
+SECRET_KEY = "x"
+import django
+django.setup()
+{SET_UP}"""
 SHIPPING = f"""
 import otel_ws
 from opentelemetry import trace
@@ -110,12 +118,7 @@ def test_what_is_undeclared_is_told(command: Any) -> None:
     """Ids in routes that nobody declared, and consumers without message types, are named."""
     pytest.importorskip("channels")
     source = f"""
-import os
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "app")
-SECRET_KEY = "x"
-import django
-django.setup()
-{SET_UP}
+{DJANGO}
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.routing import URLRouter
 from django.urls import path
@@ -207,12 +210,7 @@ def test_undeclared_groups_are_counted_without_their_names(command: Any) -> None
     """Of the groups that consumers join by themselves, those of no declared template; how many, not which."""
     pytest.importorskip("channels")
     source = f"""
-import os
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "app")
-SECRET_KEY = "x"
-import django
-django.setup()
-{SET_UP}
+{DJANGO}
 otel_ws.declare(template="room_{{room_id}}")
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.routing import URLRouter
