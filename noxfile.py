@@ -31,6 +31,8 @@ STACK = ROOT / "tests" / "collector"
 WHEELS = ROOT / ".nox" / "wheels"
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
+# For tests that measure nothing and share nothing; those of `system` have the machine to themselves.
+SIDE_BY_SIDE = ("-n", "auto")
 # Keeps the current folder, and with it the source tree, off sys.path: in child processes that tests start, too.
 SAFE = {"PYTHONSAFEPATH": "1"}
 WHERE = """
@@ -131,9 +133,8 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session, combination: Combination) -> None:
     """Unit and integration tests, on each supported set of versions."""
     install_wheel(session, combination.extra, *combination.requirements(), *group("test"))
-    run_pytest(
-        session, "tests", "--ignore=tests/system", "--ignore=tests/collector", f"--ignore={WALLS.relative_to(ROOT)}"
-    )
+    elsewhere = ("tests/system", "tests/collector", WALLS.relative_to(ROOT))
+    run_pytest(session, "tests", *SIDE_BY_SIDE, *(f"--ignore={path}" for path in elsewhere))
 
 
 @nox.session(requires=["wheel"])
@@ -161,7 +162,7 @@ def privacy(session: nox.Session) -> None:
         text = f"real servers are needed that this machine lacks; on Debian: apt-get install {' '.join(missing)}"
         session.error(text) if os.environ.get("CI") else session.skip(text)
     install_wheel(session, "all", *group("privacy"))
-    run_pytest(session, "tests/privacy")
+    run_pytest(session, "tests/privacy", *SIDE_BY_SIDE)
     if not session.posargs:
         environment = {**SAFE, "PYTHONPATH": str(PRIVACY / "apps")}
         session.run("python", str(PRIVACY / "apps" / "hostile.py"), "--values", HOSTILE_VALUES, env=environment)

@@ -168,9 +168,14 @@ WRONG: dict[str, list[str]] = {
 
 
 def pairs(table_of: Mapping[str, list[Any]]) -> list[Any]:
-    """The rows of such a table, one test each."""
+    """The rows of such a table, one test each, under a name that is the same in each process."""
+
+    def told(row: Any) -> str:
+        raw = row[0] if isinstance(row, tuple) else row
+        return str(getattr(raw, "__name__", raw))
+
     return [
-        pytest.param(name, row, id=f"{name}={row[0] if isinstance(row, tuple) else row}"[:50])
+        pytest.param(name, row, id=f"{name}={told(row)}"[:50])
         for name, rows in table_of.items()
         for row in rows
     ]
