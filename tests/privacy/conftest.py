@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,16 @@ def run_program(name: str, *arguments: str, before: Path | None = None, **enviro
     """
     kept = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
     path = os.pathsep.join(filter(None, [str(before or ""), str(APPS), os.environ.get("PYTHONPATH", "")]))
-    done = subprocess.run(
-        [sys.executable, str(APPS / name), *arguments],
-        env={**kept, "PYTHONPATH": path, **environment},
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
+    # A folder each, or what was started from the same place would answer for each other.
+    with tempfile.TemporaryDirectory() as runtime:
+        done = subprocess.run(
+            [sys.executable, str(APPS / name), *arguments],
+            env={**kept, "PYTHONPATH": path, "OTEL_WS_RUNTIME_DIR": runtime, **environment},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
     if not done.stdout.startswith("{"):
         last = [line for line in done.stderr.splitlines() if line and not line.startswith(" ")][-1:]
         raise AssertionError(f"{name} ended with {done.returncode} and no answer: {last}")
