@@ -39,6 +39,8 @@ class Recipe:
     packages: tuple[str, ...]
     tags: str = ""
     flags: str = "-s -w"
+    # A module that embeds a file which its release lacks, and that file; it is made, and empty.
+    lacks: tuple[str, str] | None = None
 
 
 VERSION = "-s -w -X github.com/prometheus/common/version.Version="
@@ -56,7 +58,9 @@ RECIPES = {
         ("alertmanager", "amtool"),
         ("github.com/prometheus/alertmanager/cmd/alertmanager", "github.com/prometheus/alertmanager/cmd/amtool"),
         tags="netgo",
-        flags=f"{VERSION}0.31.1",
+        flags=f"{VERSION}0.34.0",
+        # The page that people look at, which is compiled by other means.
+        lacks=("github.com/prometheus/alertmanager", "ui/app/dist/index.html"),
     ),
     "loki": Recipe(("loki",), ("github.com/grafana/loki/v3/cmd/loki",), tags="netgo"),
     "tempo": Recipe(("tempo",), ("github.com/grafana/tempo/cmd/tempo",)),
@@ -137,6 +141,25 @@ def generate(work: Path, log: Path, *options: str, flags: tuple[str, ...] = ()) 
     return sources
 
 
+def complete(name: str, work: Path, log: Path) -> Path:
+    """A name's module, over a copy of what it is made of that has the file which the release lacks."""
+    assert (lacks := RECIPES[name].lacks)
+    module, file = lacks
+    run(["go", "mod", "download", module], HERE / name, log, "-mod=readonly")
+    asked = ["go", "list", "-m", "-f", "{{.Dir}}", module]
+    found = subprocess.run(asked, cwd=HERE / name, env=environment(), check=True, capture_output=True, text=True)
+    sources, wrapper = work / "sources", work / "wrapper"
+    # What Go keeps cannot be written to; contents alone are copied.
+    shutil.copytree(found.stdout.strip(), sources, copy_function=shutil.copyfile)
+    for folder in (sources, *(path for path in sources.rglob("*") if path.is_dir())):
+        folder.chmod(0o755)
+    (sources / file).parent.mkdir(parents=True)
+    (sources / file).touch()
+    shutil.copytree(HERE / name, wrapper)
+    run(["go", "mod", "edit", f"-replace={module}={sources}"], wrapper, log)
+    return wrapper
+
+
 def build(name: str) -> bool:
     """Build the programs of one name, unless they are there; true when it had to."""
     there = built(name)
@@ -155,6 +178,8 @@ def build(name: str) -> bool:
             source = generate(work, log, "--skip-get-modules", "--skip-compilation", flags=("-mod=readonly",))
             for file in ("go.mod", "go.sum"):
                 shutil.copy(HERE / "collector" / "lock" / file, source)
+        if recipe.lacks:
+            source = complete(name, work, log)
         target = str(made / recipe.programs[0]) if len(recipe.packages) == 1 else f"{made}/"
         options = ["-tags", recipe.tags, "-ldflags", recipe.flags, "-o", target]
         run(["go", "build", *options, *recipe.packages], source, log, "-mod=readonly")
