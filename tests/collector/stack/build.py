@@ -141,10 +141,8 @@ def generate(work: Path, log: Path, *options: str, flags: tuple[str, ...] = ()) 
     return sources
 
 
-def complete(name: str, work: Path, log: Path) -> Path:
-    """A name's module, over a copy of what it is made of that has the file which the release lacks."""
-    assert (lacks := RECIPES[name].lacks)
-    module, file = lacks
+def complete(name: str, module: str, file: str, work: Path, log: Path) -> Path:
+    """A name's module, over a copy of another that has the file which the release of it lacks."""
     run(["go", "mod", "download", module], HERE / name, log, "-mod=readonly")
     asked = ["go", "list", "-m", "-f", "{{.Dir}}", module]
     found = subprocess.run(asked, cwd=HERE / name, env=environment(), check=True, capture_output=True, text=True)
@@ -179,7 +177,7 @@ def build(name: str) -> bool:
             for file in ("go.mod", "go.sum"):
                 shutil.copy(HERE / "collector" / "lock" / file, source)
         if recipe.lacks:
-            source = complete(name, work, log)
+            source = complete(name, *recipe.lacks, work, log)
         target = str(made / recipe.programs[0]) if len(recipe.packages) == 1 else f"{made}/"
         options = ["-tags", recipe.tags, "-ldflags", recipe.flags, "-o", target]
         run(["go", "build", *options, *recipe.packages], source, log, "-mod=readonly")
