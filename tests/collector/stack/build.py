@@ -39,8 +39,6 @@ class Recipe:
     packages: tuple[str, ...]
     tags: str = ""
     flags: str = "-s -w"
-    # A module that embeds a file which its release lacks, and that file; it is made, and empty.
-    lacks: tuple[str, str] | None = None
 
 
 VERSION = "-s -w -X github.com/prometheus/common/version.Version="
@@ -59,13 +57,13 @@ RECIPES = {
         ("github.com/prometheus/alertmanager/cmd/alertmanager", "github.com/prometheus/alertmanager/cmd/amtool"),
         tags="netgo",
         flags=f"{VERSION}0.34.0",
-        # The page that people look at, which is compiled by other means.
-        lacks=("github.com/prometheus/alertmanager", "ui/app/dist/index.html"),
     ),
     "loki": Recipe(("loki",), ("github.com/grafana/loki/v3/cmd/loki",), tags="netgo"),
     "tempo": Recipe(("tempo",), ("github.com/grafana/tempo/cmd/tempo",)),
     "jaeger": Recipe(("jaeger",), ("github.com/jaegertracing/jaeger/cmd/jaeger",)),
 }
+# A module that embeds what its release lacks, a page that is compiled by other means: the file is made, and empty.
+LACKING = {"alertmanager": ("github.com/prometheus/alertmanager", "ui/app/dist/index.html")}
 PROGRAMS = {program: name for name, recipe in RECIPES.items() for program in recipe.programs}
 
 
@@ -176,8 +174,8 @@ def build(name: str) -> bool:
             source = generate(work, log, "--skip-get-modules", "--skip-compilation", flags=("-mod=readonly",))
             for file in ("go.mod", "go.sum"):
                 shutil.copy(HERE / "collector" / "lock" / file, source)
-        if recipe.lacks:
-            source = complete(name, *recipe.lacks, work, log)
+        if name in LACKING:
+            source = complete(name, *LACKING[name], work, log)
         target = str(made / recipe.programs[0]) if len(recipe.packages) == 1 else f"{made}/"
         options = ["-tags", recipe.tags, "-ldflags", recipe.flags, "-o", target]
         run(["go", "build", *options, *recipe.packages], source, log, "-mod=readonly")
