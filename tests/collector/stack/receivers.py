@@ -82,13 +82,18 @@ class Mail:
                 super().setup()
                 self.is_secret = self.is_known = False
 
+            def finish(self) -> None:
+                super().finish()
+                self.connection.close()
+
             def say(self, *lines: str) -> None:
                 self.wfile.write("".join(f"{line}\r\n" for line in lines).encode())
                 self.wfile.flush()
 
             def handle(self) -> None:
                 self.say("220 here")
-                for line in iter(self.rfile.readline, b""):
+                # Not iter(): STARTTLS puts another file in its place.
+                while line := self.rfile.readline():
                     verb, _, rest = line.decode().strip().partition(" ")
                     if verb == "QUIT":
                         self.say("221 bye")

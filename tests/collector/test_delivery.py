@@ -1,0 +1,423 @@
+"""Alerts by the real Alertmanager to a stand-in of each receiver: what it is told, and what nobody is ever told."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.collector.stack.places import BUNDLE, RUNBOOKS, SECRETS
+from tests.collector.stack.programs import Stack, call, eventually
+from tests.collector.stack.receivers import Mail, Message, Web
+from tests.collector.test_secure import certificate
+
+RULES = {
+    rule["alert"]: rule
+    for path in sorted((BUNDLE / "prometheus" / "rules").glob("*.yml"))
+    for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+    for rule in group["rules"]
+    if "alert" in rule
+}
+RECEIVERS = ("pagerduty", "slack", "discord", "email", "webhook")
+# What the end of an alert has, and its beginning has not.
+OVER = {"pagerduty": '"event_action":"resolve"', "webhook": '"status":"resolved"'}
+KEY = "0123456789abcdef0123456789abcdef"
+PASSWORD = "correct horse battery staple"
+USER = "alerts@example.org"
+GRAFANA = "https://grafana.example.org/here"
+WIKI = "https://wiki.example.org/runbooks"
+# Years that are all, and that are none: the clock cannot be set.
+HOURS = re.compile(r"(?<=    time_intervals:\n)(      - .*\n)+")
+ALWAYS, NEVER = "      - years: ['1999:2999']\n", "      - years: ['1999']\n"
+NOW = dt.datetime.now(dt.UTC)
+
+
+@dataclass
+class Desk:
+    """A running Alertmanager, and everybody whom it calls."""
+
+    stack: Stack
+    web: Web
+    mail: Mail
+
+    def told(self) -> list[Message]:
+        """Everything that anybody was told so far."""
+        return [*self.web.told, *self.mail.told]
+
+    def about(self, service: str, receiver: str = "", text: str = "") -> list[Message]:
+        """What was told of a service, to one receiver or to any, with a text in it."""
+        return [
+            one for one in self.told() if service in one.text and text in one.text and receiver in ("", one.receiver)
+        ]
+
+    def wait(self, service: str, receiver: str, text: str = "") -> Message:
+        """The last message of a service to a receiver."""
+        found = eventually(lambda: self.about(service, receiver, text), 20)
+        assert found, (receiver, self.stack.log("alertmanager")[-2000:])
+        return found[-1]
+
+    def fire(self, *alerts: dict[str, Any]) -> None:
+        """Tell Alertmanager of alerts, as Prometheus would."""
+        fire(self.stack, *alerts)
+
+    def state(self, service: str) -> dict[str, dict[str, Any]]:
+        """What Alertmanager does with the alerts of a service, by name."""
+        _, answer = call(self.stack.url("alertmanager", f'/api/v2/alerts?filter=service_name="{service}"'))
+        return {one["labels"]["alertname"]: one["status"] for one in json.loads(answer)}
+
+
+def alert(name: str, service: str, **more: str) -> dict[str, Any]:
+    """An alert of the rules about a service, as Prometheus sends it; ``more`` are labels."""
+    rule = RULES[name]
+    texts = {
+        key: re.sub(r"\{\{ \$labels.service_name \}\}", service, text) for key, text in rule["annotations"].items()
+    }
+    texts = {key: re.sub(r"\{\{.*?\}\}", "7", text) for key, text in texts.items()}
+    labels = {"service_name": service, "deployment_environment_name": "test", **rule["labels"], **more}
+    return {"labels": {"alertname": name, **labels}, "annotations": texts, "startsAt": NOW.isoformat()}
+
+
+def fire(stack: Stack, *alerts: dict[str, Any]) -> None:
+    """Tell Alertmanager of alerts, as Prometheus would."""
+    url = stack.url("alertmanager", "/api/v2/alerts")
+    status, answer = call(url, json.dumps(alerts).encode(), {"Content-Type": "application/json"})
+    assert status == 200, answer
+
+
+def ended(one: dict[str, Any]) -> dict[str, Any]:
+    """The same alert, over."""
+    return {**one, "endsAt": dt.datetime.now(dt.UTC).isoformat()}
+
+
+def prepared(data: Path, hours: str) -> tuple[Stack, int, int]:
+    """Alertmanager with all receivers, in or out of business hours, and the ports of a web and of a mail server."""
+    stack = Stack(data, profile="")
+    places, secrets = stack.places, stack.places.folder(SECRETS)
+    web, smtp = places.port("web", 80), places.port("smtp", 587)
+    places.release()
+    for name, file in {"slack": "slack_url", "discord": "discord_url", "webhook": "webhook_url"}.items():
+        (secrets / f"alert_{file}").write_text(f"http://127.0.0.1:{web}/{name}/{KEY}\n")
+    (secrets / "alert_pagerduty_key").write_text(f"{KEY}\n")
+    (secrets / "alert_email_password").write_text(f"{PASSWORD}\n")
+    file = places.files / "alertmanager" / "alertmanager.yml"
+    text = HOURS.sub(hours, file.read_text())
+    theirs = "https://events.pagerduty.com/v2/enqueue"
+    assert hours in text
+    assert theirs in text
+    file.write_text(text.replace(theirs, f"http://127.0.0.1:{web}/pagerduty"))
+    stack.settings["alertmanager"] = {
+        "ALERT_EMAIL_SERVER": f"127.0.0.1:{smtp}",
+        "ALERT_EMAIL_USER": USER,
+        "ALERT_EMAIL_TO": "one@example.org, two@example.org",
+        "GRAFANA_URL": GRAFANA,
+        "RUNBOOKS_URL": WIKI,
+        "SSL_CERT_FILE": str(certificate(data)),
+    }
+    return stack, web, smtp
+
+
+def started(data: Path, hours: str) -> Iterator[Desk]:
+    """Alertmanager, running, and everybody whom it calls."""
+    stack, web, smtp = prepared(data, hours)
+    mail = Mail(smtp, data / "tls_certificate", data / "tls_key", USER, PASSWORD)
+    with stack, Web(web) as posted, mail:
+        stack.start("alertmanager")
+        yield Desk(stack, posted, mail)
+    shutil.rmtree(data, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """Everybody at work."""
+    yield from started(tmp_path_factory.mktemp("delivery"), NEVER)
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """Out of business hours."""
+    yield from started(tmp_path_factory.mktemp("night"), ALWAYS)
+
+
+@dataclass
+class Read:
+    """What somebody reads of a message: its title, its text, and the two links."""
+
+    title: str
+    text: str
+    runbook: str
+    dashboard: str
+
+
+def read(message: Message) -> Read:
+    """A message as its receiver shows it."""
+    body = message.body
+    if message.receiver == "pagerduty":
+        links = {link["text"]: link["href"] for link in body["links"]}
+        return Read(
+            body["payload"]["summary"],
+            json.dumps(body["payload"]["custom_details"]),
+            links["Runbook"],
+            links["Dashboard"],
+        )
+    if message.receiver == "webhook":
+        (one,) = body["alerts"]
+        texts = one["annotations"]
+        title = f"[{one['status'].upper()}:1] {one['labels']['severity']}: {texts['summary']}"
+        return Read(title, json.dumps(one), texts["runbook_url"], texts["dashboard_url"])
+    if message.receiver == "slack":
+        (part,) = body["attachments"]
+        title, text = part["title"], part["text"]
+    elif message.receiver == "discord":
+        (part,) = body["embeds"]
+        title, text = part["title"], part["description"]
+    else:
+        assert message.mail
+        content = message.mail.get_body(("plain",)).get_content()  # type: ignore[union-attr]
+        title, text = message.mail["Subject"], content.replace("\r\n", "\n")
+    links = dict(re.findall(r"^(Runbook|Dashboard): (\S+)$", text, re.MULTILINE))
+    return Read(title, text, links["Runbook"], links["Dashboard"])
+
+
+@pytest.mark.parametrize("receiver", RECEIVERS)
+def test_a_page_and_its_end_are_told(receiver: str, desk: Desk) -> None:
+    """Title, severity, service, environment, the rule's words, two links; then that it is over."""
+    service = f"page-{receiver}"
+    one = alert("ErrorRateHigh", service)
+
+    desk.fire(one)
+    begun = desk.wait(service, receiver)
+    desk.fire(ended(one))
+    over = desk.wait(service, receiver, OVER.get(receiver, "RESOLVED"))
+
+    shown = read(begun)
+    assert shown.title == f"[FIRING:1] page: {service}: messages fail"
+    for text in (service, "test", "ErrorRateHigh", "page", "errors", "7 of the messages end in an error."):
+        assert text in shown.text, text
+    assert shown.runbook == f"{WIKI}/ErrorRateHigh.md"
+    assert shown.dashboard == RULES["ErrorRateHigh"]["annotations"]["dashboard_url"].replace(
+        "http://localhost:3000", GRAFANA
+    )
+    assert read(over).title.startswith("[RESOLVED")
+    assert "RESOLVED" in read(over).text or '"resolved"' in read(over).text
+
+
+def test_pagerduty_opens_an_incident_and_closes_it(desk: Desk) -> None:
+    """By the Events API v2: the key, trigger and resolve of one incident, critical, with source and class."""
+    service = "incident"
+    one = alert("HttpErrors", service)
+
+    desk.fire(one)
+    opened = desk.wait(service, "pagerduty").body
+    desk.fire(ended(one))
+    closed = desk.wait(service, "pagerduty", OVER["pagerduty"]).body
+
+    assert (opened["event_action"], closed["event_action"]) == ("trigger", "resolve")
+    assert opened["routing_key"] == KEY
+    assert opened["dedup_key"] == closed["dedup_key"]
+    told = opened["payload"]
+    assert (told["severity"], told["source"], told["class"]) == ("critical", service, "http")
+    assert [one["labels"]["alertname"] for one in told["custom_details"]["firing"]] == ["HttpErrors"]
+    assert told["custom_details"]["resolved"] == []
+    assert [one["status"] for one in closed["payload"]["custom_details"]["resolved"]] == ["resolved"]
+
+
+def test_mail_goes_to_everybody_over_tls(desk: Desk) -> None:
+    """The server takes nothing without TLS and the password."""
+    desk.fire(alert("HttpErrors", "mailed"))
+
+    message = desk.wait("mailed", "email").mail
+
+    assert message is not None
+    assert message["From"] == USER
+    assert message["To"] == "one@example.org, two@example.org"
+    assert desk.mail.recipients[-2:] == ["TO:<one@example.org>", "TO:<two@example.org>"]
+    assert [part.get_content_type() for part in message.walk()] == ["multipart/alternative", "text/plain"]
+
+
+def test_colours_say_how_bad_it_is(desk: Desk) -> None:
+    """Red for a page, yellow for a ticket, green when it is over."""
+    one = alert("HttpErrors", "red")
+    desk.fire(one, alert("HttpSlow", "yellow"))
+    page, ticket = desk.wait("red", "slack"), desk.wait("yellow", "slack")
+    desk.fire(ended(one))
+    over = desk.wait("red", "slack", "RESOLVED")
+
+    assert [message.body["attachments"][0]["color"] for message in (page, ticket, over)] == [
+        "danger",
+        "warning",
+        "good",
+    ]
+
+
+def test_a_program_gets_the_fields_of_alertmanagers_own_webhook(desk: Desk) -> None:
+    """Programs that are made for it find what they look for."""
+    desk.fire(alert("LayerDrops", "program"))
+
+    body = desk.wait("program", "webhook").body
+
+    labels = {"service_name": "program", "deployment_environment_name": "test", "subject": "layer"}
+    assert (body["version"], body["status"], body["receiver"], body["truncatedAlerts"]) == ("4", "firing", "webhook", 0)
+    assert body["groupLabels"] == labels
+    assert body["commonLabels"] == {**labels, "alertname": "LayerDrops", "severity": "ticket"}
+    assert body["commonAnnotations"]["summary"] == "program: the channel layer loses messages"
+    (one,) = body["alerts"]
+    assert one["labels"] == body["commonLabels"]
+    assert dt.datetime.fromisoformat(one["startsAt"]) == NOW
+    assert one["fingerprint"]
+
+
+def test_a_ticket_calls_no_pager(desk: Desk) -> None:
+    """Chat, mail and program are told; a page of another service comes through meanwhile."""
+    desk.fire(alert("HttpSlow", "slow-only"))
+    for receiver in ("slack", "discord", "email", "webhook"):
+        assert "] ticket: slow-only" in read(desk.wait("slow-only", receiver)).title
+    desk.fire(alert("HttpErrors", "after-slow"))
+    desk.wait("after-slow", "pagerduty")
+
+    assert not desk.about("slow-only", "pagerduty")
+
+
+def test_alerts_of_one_subject_come_as_one_message(desk: Desk) -> None:
+    """Two broken promises of a service are one call; each is in it, with its own link."""
+    desk.fire(*(alert(name, "grouped", slo="latency") for name in ("ErrorBudgetBurn1h", "ErrorBudgetBurn6h")))
+
+    last = desk.wait("grouped", "slack", "[FIRING:2]").body["attachments"][0]
+
+    for name in ("ErrorBudgetBurn1h", "ErrorBudgetBurn6h"):
+        assert f"FIRING {name} (page)" in last["text"]
+        assert f"{WIKI}/{name}.md" in last["text"]
+
+
+def test_a_ticket_for_what_somebody_is_called_for_is_held_back(desk: Desk) -> None:
+    """Of the same service, subject and promise: another promise's, and another service's, are told."""
+    desk.fire(alert("ErrorBudgetBurn1h", "burning", slo="latency"))
+    desk.wait("burning", "pagerduty")
+    desk.fire(
+        alert("ErrorBudgetBurn3d", "burning", slo="latency"),
+        alert("ErrorBudgetBurn1d", "burning", slo="connect"),
+        alert("ErrorBudgetBurn3d", "simmering", slo="latency"),
+    )
+    desk.wait("burning", "slack", "ErrorBudgetBurn1d")
+    desk.wait("simmering", "slack", "ErrorBudgetBurn3d")
+
+    assert desk.state("burning")["ErrorBudgetBurn3d"]["inhibitedBy"]
+    assert not desk.about("burning", text="ErrorBudgetBurn3d")
+
+
+def test_nobody_is_called_for_silence_while_the_collector_is_away(desk: Desk) -> None:
+    """Its absence is told, once; what it hides is not."""
+    down = alert("CollectorDown", "unused")
+    del down["labels"]["service_name"], down["labels"]["deployment_environment_name"]
+    desk.fire(down)
+    desk.wait("CollectorDown", "pagerduty")
+    desk.fire(alert("TelemetryAbsent", "hidden"), alert("NotReady", "seen"))
+    desk.wait("seen", "pagerduty")
+    state = desk.state("hidden")
+    desk.fire(ended(down))
+
+    assert state["TelemetryAbsent"]["inhibitedBy"]
+    assert not desk.about("hidden")
+
+
+def test_tickets_wait_until_somebody_is_at_work(night: Desk) -> None:
+    """Out of hours a page comes through, a program is told of both, and no person of the ticket."""
+    night.fire(alert("HttpSlow", "asleep"))
+    night.wait("asleep", "webhook")
+    night.fire(alert("HttpErrors", "awake"))
+    for receiver in RECEIVERS:
+        night.wait("awake", receiver)
+
+    assert {message.receiver for message in night.about("asleep")} == {"webhook"}
+    _, groups = call(night.stack.url("alertmanager", "/api/v2/alerts/groups?filter=service_name=asleep"))
+    muted = {
+        group["receiver"]["name"]: one["status"]["mutedBy"] for group in json.loads(groups) for one in group["alerts"]
+    }
+    assert muted == {"webhook": [], "ticket": ["outside business hours"]}
+
+
+MARK = "mark0of0a0person"
+
+
+def hostile(service: str) -> dict[str, Any]:
+    """An alert of the rules with a mark wherever none of the rules has anything."""
+    one = alert(
+        "HttpErrors", service, user_email=MARK, subject=f"of {MARK}@example.org", reason=f"said {MARK}, and more"
+    )
+    one["annotations"] |= {
+        "note": MARK,
+        "runbook_url": f"see {MARK}",
+        "dashboard_url": f'http://localhost:3000/"><{MARK}>',
+    }
+    return {**one, "generatorURL": f"http://prometheus.example.org/graph?{MARK}"}
+
+
+def test_what_no_rule_says_is_told_to_nobody(desk: Desk) -> None:
+    """Labels and annotations of no list, values of no form, the place where it was made: the mark is nowhere."""
+    one = hostile("marked")
+
+    desk.fire(one)
+    for receiver in RECEIVERS:
+        assert "marked: HTTP requests fail" in desk.wait("marked", receiver).text
+    desk.fire(ended(one))
+    for receiver in RECEIVERS:
+        desk.wait("marked", receiver, OVER.get(receiver, "RESOLVED"))
+
+    assert [message.receiver for message in desk.told() if MARK in message.text] == []
+    assert MARK not in desk.stack.log("alertmanager")
+    assert "subject=_OTHER" in desk.wait("marked", "slack").text
+
+
+def shown_secrets(stack: Stack) -> list[str]:
+    """Where Alertmanager shows a secret: of its log, its API and the file that was written for it."""
+    _, status = call(stack.url("alertmanager", "/api/v2/status"))
+    assert "/run-secrets/alert_slack_url" in status
+    written = stack.places.folder("/alertmanager") / "alertmanager.yml"
+    places = {"status": status, "log": stack.log("alertmanager"), "file": written.read_text()}
+    return [place for place, text in places.items() for secret in (KEY, PASSWORD) if secret in text]
+
+
+def test_secrets_are_shown_nowhere(desk: Desk) -> None:
+    """Neither in the log nor in what the API tells of the configuration."""
+    desk.fire(alert("HttpErrors", "secret"))
+    for receiver in RECEIVERS:
+        desk.wait("secret", receiver)
+
+    assert shown_secrets(desk.stack) == []
+
+
+def test_a_receiver_that_is_away_is_named_and_its_secret_is_not(tmp_path: Path) -> None:
+    """Alertmanager says which receiver failed, for each of the five, and keeps the address to itself."""
+    stack, _, _ = prepared(tmp_path, NEVER)
+
+    def named() -> set[str]:
+        return set(re.findall(r"integration=(\w+)\[", stack.log("alertmanager")))
+
+    with stack:
+        stack.start("alertmanager")
+        one = hostile("away")
+        # A group is named in the log by the labels that make it one; the rules give them.
+        one["labels"]["subject"] = "http"
+        fire(stack, one)
+        eventually(lambda: len(named()) == len(RECEIVERS))
+
+        assert named() == set(RECEIVERS)
+        assert MARK not in stack.log("alertmanager")
+        assert shown_secrets(stack) == []
+
+
+def test_a_link_to_a_runbook_leads_to_it(tmp_path: Path) -> None:
+    """Until somebody says otherwise, Prometheus shows each alert's page, at the address that messages name."""
+    with Stack(tmp_path, profile="") as stack:
+        default = stack.environment("alertmanager")["RUNBOOKS_URL"]
+        stack.start("prometheus")
+        for name in RULES:
+            status, text = call(stack.url("prometheus", f"{default.removeprefix('http://localhost:9090')}/{name}.md"))
+            assert (status, text) == (200, (RUNBOOKS / f"{name}.md").read_text(encoding="utf-8")), name
