@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.collector.stack import build
+from tests.collector.stack.desk import RULES
 from tests.collector.stack.places import BUNDLE, SECRETS
 from tests.collector.stack.programs import Stack
 
@@ -35,13 +36,6 @@ MAIL = {
     "ALERT_EMAIL_FROM": "",
     "ALERT_EMAIL_TO": "one@example.org, two@example.org",
 }
-RULES = [
-    rule
-    for path in sorted((BUNDLE / "prometheus" / "rules").glob("*.yml"))
-    for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
-    for rule in group["rules"]
-    if "alert" in rule
-]
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +115,7 @@ def test_every_alert_has_its_receivers(stack: Stack, written: Path) -> None:
     write(stack, VALUES)
     expected = {"page": "webhook,page", "ticket": "webhook,ticket"}
 
-    for rule in RULES:
+    for rule in RULES.values():
         labels = {"alertname": rule["alert"], **rule["labels"]}
         said = amtool(
             "config", "routes", "test", f"--config.file={written}", *(f"{key}={value}" for key, value in labels.items())
@@ -151,7 +145,7 @@ def test_labels_that_rules_tell_are_told(stack: Stack) -> None:
     (names,) = re.findall(r"match `\^\(([a-z_|]+)\)\$` \.Name", template)
     grouped = re.findall(r"group_by: \[(.+)\]", (BUNDLE / "alertmanager" / "alertmanager.yml").read_text())
     wanted = {"alertname", "severity", "subject", *(name for names in grouped for name in names.split(", "))}
-    for rule in RULES:
+    for rule in RULES.values():
         wanted |= set(re.findall(r"\$labels\.([a-z_]+)", str(rule["annotations"])))
 
     assert wanted <= set(names.split("|"))
