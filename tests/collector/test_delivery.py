@@ -226,6 +226,21 @@ def test_alerts_of_one_subject_come_as_one_message(desk: Desk) -> None:
         assert f"{WIKI}/{name}.md" in last["text"]
 
 
+def test_a_message_is_named_for_what_still_fires(desk: Desk) -> None:
+    """Title and links are those of the alert that is left; the one that ended is in the text."""
+    over, left = (alert(name, "half", slo="latency") for name in ("ErrorBudgetBurn1h", "ErrorBudgetBurn6h"))
+    desk.fire(over, left)
+    desk.wait("half", "pagerduty", "[FIRING:2]")
+    desk.fire(ended(over))
+
+    body = desk.wait("half", "pagerduty", OVER["webhook"]).body
+
+    details = body["payload"]["custom_details"]
+    assert body["links"][0]["href"] == f"{WIKI}/ErrorBudgetBurn6h.md"
+    assert [one["labels"]["alertname"] for one in details["firing"]] == ["ErrorBudgetBurn6h"]
+    assert [one["labels"]["alertname"] for one in details["resolved"]] == ["ErrorBudgetBurn1h"]
+
+
 def test_a_ticket_for_what_somebody_is_called_for_is_held_back(desk: Desk) -> None:
     """Of the same service, subject and promise: another promise's, and another service's, are told."""
     desk.fire(alert("ErrorBudgetBurn1h", "burning", slo="latency"))
