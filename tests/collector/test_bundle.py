@@ -133,6 +133,9 @@ def test_production_publishes_what_asks_for_a_token_alone() -> None:
     assert {name: ports for name, ports in published.items() if ports} == {"collector": {4317, 4318}, "grafana": {3000}}
     assert "--config=/etc/otelcol/secure.yaml" in services["collector"]["command"]
     assert services["grafana"]["environment"]["GF_SERVER_PROTOCOL"] == "https"
+    # The links of alerts lead to what is published, and to nothing that is not.
+    settings = services["alertmanager"]["environment"]
+    assert (settings["GRAFANA_URL"], settings["RUNBOOKS_URL"]) == ("https://192.0.2.1:3000", "")
 
 
 def test_production_needs_an_address() -> None:

@@ -48,8 +48,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 
 @pytest.fixture(scope="module")
 def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    """Out of business hours."""
-    yield from started(tmp_path_factory.mktemp("night"), ALWAYS)
+    """Out of business hours, and links lead nowhere else than the rules say."""
+    yield from started(tmp_path_factory.mktemp("night"), ALWAYS, GRAFANA_URL="", RUNBOOKS_URL="")
 
 
 @dataclass
@@ -356,6 +356,22 @@ def test_a_receiver_that_is_away_is_named_and_its_secret_is_not(tmp_path: Path) 
         assert named() == set(RECEIVERS)
         assert MARK not in stack.log("alertmanager")
         assert shown_secrets(stack) == []
+
+
+def test_links_are_the_rules_own_where_nobody_says_otherwise(night: Desk) -> None:
+    """A page's path in the project, and Grafana on this machine; an address in a rule of one's own stays as it is."""
+    theirs = alert("HttpErrors", "theirs")
+    theirs["annotations"] |= {
+        "runbook_url": "https://wiki.example.net/a",
+        "dashboard_url": "https://grafana.example.net/b",
+    }
+    night.fire(alert("HttpErrors", "ours"), theirs)
+    ours = read(night.wait("ours", "slack"))
+    other = read(night.wait("theirs", "slack"))
+
+    assert ours.runbook == "docs/runbooks/HttpErrors.md"
+    assert ours.dashboard == RULES["HttpErrors"]["annotations"]["dashboard_url"]
+    assert (other.runbook, other.dashboard) == ("https://wiki.example.net/a", "https://grafana.example.net/b")
 
 
 def test_a_link_to_a_runbook_leads_to_it(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def ended(one: dict[str, Any]) -> dict[str, Any]:
     return {**one, "endsAt": dt.datetime.now(dt.UTC).isoformat()}
 
 
-def prepared(data: Path, hours: str) -> tuple[Stack, int, int]:
+def prepared(data: Path, hours: str, **settings: str) -> tuple[Stack, int, int]:
     """Alertmanager with all receivers, in or out of business hours, and the ports of a web and of a mail server."""
     stack = Stack(data, profile="")
     places, secrets = stack.places, stack.places.folder(SECRETS)
@@ -120,13 +120,14 @@ def prepared(data: Path, hours: str) -> tuple[Stack, int, int]:
         "GRAFANA_URL": GRAFANA,
         "RUNBOOKS_URL": WIKI,
         "SSL_CERT_FILE": str(certificate(data)),
+        **settings,
     }
     return stack, web, smtp
 
 
-def started(data: Path, hours: str) -> Iterator[Desk]:
+def started(data: Path, hours: str, **settings: str) -> Iterator[Desk]:
     """Alertmanager, running, and everybody whom it calls."""
-    stack, web, smtp = prepared(data, hours)
+    stack, web, smtp = prepared(data, hours, **settings)
     mail = Mail(smtp, data / "tls_certificate", data / "tls_key", USER, PASSWORD)
     with stack, Web(web) as posted, mail:
         stack.start("alertmanager")
