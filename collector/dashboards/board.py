@@ -6,6 +6,7 @@ It knows what every dashboard of the bundle has in common, and refuses to know w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from grafana_foundation_sdk.models.dashboard import (
     Dashboard,
     DashboardCursorSync,
     DashboardLinkType,
+    DataTransformerConfig,
     GridPos,
     Threshold,
     ThresholdsMode,
@@ -49,6 +51,7 @@ PROCESS: Final = "process_memory_usage_bytes"
 Panel = Any
 
 
+@cache
 def alerts() -> dict[str, dict[str, Any]]:
     """Every alert of the bundle by name."""
     files = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(RULES.glob("*.yml"))]
@@ -182,8 +185,14 @@ class Board:
         self._add(panel, title, about, unit, width, PANEL_HEIGHT, to)
 
     def rows(self, title: str, about: str, unit: str, target: Any, *, to: str = "", width: int = 8) -> None:
-        """Values now, as a table."""
-        self._add(table.Panel().with_target(target), title, about, unit, width, PANEL_HEIGHT, to)
+        """Values now, as a table, the greatest first."""
+        panel = (
+            table.Panel()
+            .with_target(target)
+            .with_transformation(DataTransformerConfig(id_val="organize", options={"excludeByName": {"Time": True}}))
+            .sort_by([common.TableSortByFieldState().display_name("Value").desc(True)])
+        )
+        self._add(panel, title, about, unit, width, PANEL_HEIGHT, to)
 
     def lines(self, title: str, about: str, target: Any, *, width: int = 12) -> None:
         """Log records; the data source makes a link to the trace of each."""

@@ -18,6 +18,8 @@ from collector.dashboards.queries import (
     traces,
 )
 
+SPANS, CONNECTS = "traces_span_metrics_duration_seconds", 'span_name=~"connect .*"'
+REFUSED = ("ws_reason", "ws_close_code", "http_route", "ws_health_status", "ws_health_rule", "ws_health_value")
 BURN = "on (slo) group_left () slo:error_budget:ratio"
 
 
@@ -100,8 +102,12 @@ def coming(made: Board) -> None:
         [prom(rate("ws_connection_rejections_total", "reason"), "{{reason}}")], to="errors",
     )  # fmt: skip
     made.series(
-        "Setup", "From the request to accept or refusal; a point is an exemplar, and opens its trace.", "s",
-        quantiles("ws_connection_setup_duration_seconds", 0.5, 0.95, 0.99, exemplars=True),
+        "Setup", "From the request to accept or refusal.", "s",
+        quantiles("ws_connection_setup_duration_seconds", 0.5, 0.95, 0.99),
+    )  # fmt: skip
+    made.series(
+        "Setup, p95 by span", "Of the spans that say so; a point is an exemplar, and opens its trace.", "s",
+        [prom(quantile(0.95, SPANS, "span_name", where=CONNECTS), "{{span_name}}", exemplars=True)],
     )  # fmt: skip
     made.series(
         "Setup, by outcome", "Requests a second that were accepted, and refused.", "reqps",
@@ -123,15 +129,15 @@ def coming(made: Board) -> None:
         "How many were refused", "Within the time that is shown.", "short",
         table(total("ws_connection_rejections_total", "reason", "close_code")), to="errors",
     )  # fmt: skip
-    made.series(
-        "First event of a stream, p95", "From the request to the first event, for event streams.", "s",
-        [prom(quantile(0.95, "ws_sse_first_event_duration_seconds", "http_route"), "{{http_route}}")],
-    )  # fmt: skip
 
 
 def lasting(made: Board) -> None:
     """How long they stay, and what they do meanwhile."""
     made.row("Age and idleness")
+    made.series(
+        "First event of a stream, p95", "From the request to the first event, for event streams.", "s",
+        [prom(quantile(0.95, "ws_sse_first_event_duration_seconds", "http_route"), "{{http_route}}")],
+    )  # fmt: skip
     made.series(
         "Open, by age", "Many young ones at once: everybody had to come again.", "short",
         [prom(gauge("ws_connection_age", "age"), "{{age}}")], stacked=True,
@@ -153,10 +159,6 @@ def lasting(made: Board) -> None:
         "Heartbeats", "Round trips that the application measured.", "s",
         quantiles("ws_ping_duration_seconds", 0.5, 0.95),
     )  # fmt: skip
-    made.series(
-        "Heartbeats, by route", "Round trips a second.", "ops",
-        [prom(rate("ws_ping_duration_seconds_count", "http_route"), "{{http_route}}")],
-    )  # fmt: skip
 
 
 def promises(made: Board) -> None:
@@ -173,9 +175,13 @@ def promises(made: Board) -> None:
 def details(made: Board) -> None:
     """Single connections."""
     made.row("One by one")
-    made.lines("Refused", "Connections that were not accepted, and verdicts that changed.",
-               lines('event_name=~"WS_REJECT|WS_HEALTH"'))  # fmt: skip
+    made.lines(
+        "Refused", "Connections that were not accepted, and verdicts that changed.",
+        lines('event_name=~"WS_REJECT|WS_HEALTH"', *REFUSED),
+    )  # fmt: skip
     made.traces("Refused", "Traces of connections that were not accepted.", traces('span.ws.outcome = "rejected"'))
-    made.lines("Ended by nobody", "Connections that were lost, without a word of either side.",
-               lines('event_name="WS_DISCONNECT" | ws_close_initiator="lost"'))  # fmt: skip
+    made.lines(
+        "Ended by nobody", "Connections that were lost, without a word of either side.",
+        lines('event_name="WS_DISCONNECT" | ws_close_initiator="lost"', "ws_role", "ws_close_code", "ws_duration"),
+    )  # fmt: skip
     made.traces("Slow to set up", "Connects over half a second.", traces('name =~ "connect .*" && duration > 500ms'))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collector.dashboards.board import Board
 from collector.dashboards.queries import counted, lines, most, prom, rate, recorded, table, total, traces
 
+ERROR = ("error_type", "error_category", "error_severity", "ws_handler")
 REFUSED = 'event_name=~"WS_RATELIMIT_REJECT|WS_AUTH_FAIL|WS_REJECT"'
 
 
@@ -113,9 +114,15 @@ def behind(made: Board) -> None:
 def details(made: Board) -> None:
     """Single errors and refusals."""
     made.row("One by one")
-    made.lines("Errors", "Class, category and handler; a trace stands behind each.", lines('event_name="WS_ERROR"'))
+    made.lines(
+        "Errors", "Class, category and handler; a trace stands behind each.", lines('event_name="WS_ERROR"', *ERROR)
+    )
     made.traces("Failed", "Traces with an error; all of them are kept.", traces("status = error"))
-    made.lines("Refusals", "Of tokens, limits and connections.", lines(REFUSED))
+    made.lines(
+        "Refusals",
+        "Of tokens, limits and connections.",
+        lines(REFUSED, "ws_reason", "ws_close_code", "http_route", "ws_retry_after"),
+    )
     made.traces(
         "Refused", "Traces of what was refused; all of them are kept.",
         traces('(span.ws.outcome = "rejected" || span.ws.outcome = "permission_denied")'),

@@ -19,6 +19,7 @@ from collector.dashboards.queries import (
 )
 
 TEMPLATE = "messaging_destination_template"
+TASK = ("ws_handler", "ws_message_type", "ws_outcome", "ws_duration")
 TASKS = "messaging_process_duration_seconds_count"
 OPERATION = "messaging_operation_name"
 NAMED = f"{{{{{TEMPLATE}}}}}"
@@ -172,8 +173,10 @@ def details(made: Board) -> None:
     made.row("One by one")
     made.lines(
         "Losses", "What the layer lost, and broadcasts that failed; every 10 seconds at most, with their number.",
-        lines('event_name=~"WS_LAYER_DROP|WS_BROADCAST_FAIL"'),
+        lines(
+            'event_name=~"WS_LAYER_DROP|WS_BROADCAST_FAIL"', "ws_reason", "messaging_destination_template", "ws_count"
+        ),
     )  # fmt: skip
-    made.lines("Tasks", "Slow and failed tasks of workers.", lines('event_name="WS_TASK"'))
+    made.lines("Tasks", "Slow and failed tasks of workers.", lines('event_name="WS_TASK"', *TASK))
     made.traces("Sent", "Traces of what was given to the layer.", traces('name =~ "publish .*"'))
     made.traces("Handled", "Traces of what came out of it.", traces('name =~ "process .*"'))

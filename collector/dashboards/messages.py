@@ -16,6 +16,7 @@ from collector.dashboards.queries import (
     traces,
 )
 
+SAID = ("ws_message_type", "ws_outcome", "ws_duration", "ws_message_size")
 FAILED, DENIED = 'status="error"', 'status="permission_denied"'
 
 
@@ -156,12 +157,14 @@ def waiting(made: Board) -> None:
 def details(made: Board) -> None:
     """Single messages."""
     made.row("One by one")
-    made.lines("Slow or failed", "Messages over 100 ms, and those that failed.", lines('event_name="WS_MESSAGE"'))
+    made.lines(
+        "Slow or failed", "Messages over 100 ms, and those that failed.", lines('event_name="WS_MESSAGE"', *SAID)
+    )
     made.traces(
         "Failed", "Traces of messages whose handler raised.", traces('span.ws.message.type != "" && status = error')
     )
     made.lines(
         "Denied", "Messages that the user may not send.",
-        lines('event_name="WS_MESSAGE" | ws_outcome="permission_denied"'),
+        lines('event_name="WS_MESSAGE" | ws_outcome="permission_denied"', *SAID),
     )  # fmt: skip
     made.traces("The slowest", "Traces over 50 ms.", traces('span.ws.message.type != "" && duration > 50ms'))

@@ -22,7 +22,9 @@ TEMPO = DataSourceRef(type_val="tempo", uid="tempo")
 SCOPE = 'service_name=~"$service",deployment_environment_name=~"$environment"'
 # Of those whose series need not be about a service.
 ANY_SCOPE = 'service_name=~"$service|",deployment_environment_name=~"$environment|"'
-STREAM = "{" + SCOPE + "}"
+# Loki wants one matcher that does not match nothing.
+STREAM = '{service_name=~".+",' + SCOPE + "}"
+IDS = ("user_id", "tournament_id", "match_id", "ws_connection_id")
 VARIABLE_OF = {"transport": "transport", "http_route": "route"}
 LABELS = {metric.prometheus_name: {name for name in metric.label_names if name} for metric in METRICS} | {
     "http_server_request_duration_seconds": {"http_route", "http_response_status_code"},
@@ -110,9 +112,11 @@ def quantiles(name: str, *numbers: float, exemplars: bool = False) -> list[prome
     ]
 
 
-def lines(pipeline: str) -> loki.Dataquery:
-    """Log records, the newest first."""
-    query = loki.Dataquery().datasource(LOKI).expr(f"{STREAM} | {pipeline}").query_type("range")
+def lines(pipeline: str, *fields: str) -> loki.Dataquery:
+    """Log records, the newest first; as a line what some fields hold, because the sentence is always the same."""
+    told = "".join(f"{{{{if .{one}}}}} {one}={{{{.{one}}}}}{{{{end}}}}" for one in (*fields, *IDS))
+    expression = f'{STREAM} | {pipeline} | line_format "{{{{.event_name}}}}{told}"'
+    query = loki.Dataquery().datasource(LOKI).expr(expression).query_type("range")
     return query.max_lines(100).direction(LokiQueryDirection.BACKWARD)
 
 

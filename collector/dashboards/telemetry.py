@@ -5,6 +5,7 @@ from __future__ import annotations
 from collector.dashboards.board import Board
 from collector.dashboards.queries import lines, prom, rate, select, table, total
 
+SUMMARY = ("service_name", *(f"ws_total_{one}" for one in ("active", "received", "sent", "rejected", "errors")))
 SIGNALS = ("spans", "metric_points", "log_records")
 WATCHED = "prometheus|loki|tempo|alertmanager|collector"
 NOTHING_YET = "sum by (exporter) (0 * otelcol_exporter_queue_capacity)"
@@ -68,7 +69,9 @@ def library(made: Board) -> None:
         "How many failures", "Within the time that is shown.", "short",
         table(total("ws_telemetry_errors_total", "place")),
     )  # fmt: skip
-    made.lines("Summaries", "What each process says every five minutes.", lines('event_name="WS_SUMMARY"'), width=8)
+    made.lines(
+        "Summaries", "What each process says every five minutes.", lines('event_name="WS_SUMMARY"', *SUMMARY), width=8
+    )
 
 
 def collector(made: Board) -> None:

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from tests.collector.stack.example import Played, play
 from tests.collector.stack.programs import BINARIES, Stack
 from tests.collector.stack.questions import Questions
+from tests.collector.stack.watched import Figures, Watched, watch
 
 # How long the example is played; what its clients do once takes about fifteen seconds of it.
 PLAY_SECONDS = 40.0
@@ -50,3 +51,15 @@ def ask(stack: Stack) -> Questions:
 def played(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Played:
     """The example, played once through the shared stack."""
     return play(stack, tmp_path_factory.mktemp("demo"), PLAY_SECONDS)
+
+
+@pytest.fixture(scope="session")
+def watched(stack: Stack, ask: Questions, played: Played) -> Watched:
+    """What the dashboards are asked about."""
+    return watch(stack, ask, played)
+
+
+@pytest.fixture(scope="session")
+def figures() -> Figures:
+    """What was looked at on the dashboards."""
+    return Figures()
