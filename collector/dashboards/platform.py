@@ -18,6 +18,7 @@ from collector.dashboards.queries import (
 HTTP = "http_server_request_duration_seconds"
 DATABASE = "db_client_operation_duration_seconds"
 CALLS, SPANS = "traces_span_metrics_calls_total", "traces_span_metrics_duration_seconds"
+OPT_IN = "Applications need OTEL_SEMCONV_STABILITY_OPT_IN=http,database for it."
 SERVED = 'span_kind="SPAN_KIND_SERVER"'
 NOT_READY = 'status="error"'
 FIVE = 'http_response_status_code=~"5.."'
@@ -40,14 +41,21 @@ def verdicts(made: Board) -> None:
     """What one sees first."""
     made.row("Does it carry?")
     made.verdict(
-        "HTTP failed", "Share of the requests with a 5xx status, over 5 minutes.", "percentunit",
+        "HTTP failed", f"Share of the requests with a 5xx status, over 5 minutes. {OPT_IN}", "percentunit",
         f"max({recorded('service:http_server_errors:ratio5m')})", 0.01, 0.05, width=3,
     )  # fmt: skip
     made.verdict(
-        "HTTP, p95", "Over 5 minutes.", "s", f"max({recorded('service:http_server_seconds:p95_5m')})", 1, 2, width=3
+        "HTTP, p95",
+        f"Over 5 minutes. {OPT_IN}",
+        "s",
+        f"max({recorded('service:http_server_seconds:p95_5m')})",
+        1,
+        2,
+        width=3,
     )
     made.verdict(
-        "Queries", "Of the database, a second.", "ops", f"max({recorded('service:db_queries:rate5m')})", 500, 1000,
+        "Queries", f"Of the database, a second. {OPT_IN}", "ops",
+        f"max({recorded('service:db_queries:rate5m')})", 500, 1000,
         width=3,
     )  # fmt: skip
     made.verdict(
@@ -73,7 +81,7 @@ def http(made: Board) -> None:
     """Requests."""
     made.row("HTTP")
     made.series(
-        "Requests, by status", "A second.", "reqps",
+        "Requests, by status", f"A second. {OPT_IN}", "reqps",
         [prom(rate(f"{HTTP}_count", "http_response_status_code"), "{{http_response_status_code}}")],
     )  # fmt: skip
     made.series(
@@ -95,7 +103,7 @@ def database(made: Board) -> None:
     """Queries."""
     made.row("Database")
     made.series(
-        "Queries, by operation", "A second.", "ops",
+        "Queries, by operation", f"A second. {OPT_IN}", "ops",
         [prom(rate(f"{DATABASE}_count", "db_operation_name"), "{{db_operation_name}}")],
     )  # fmt: skip
     made.series(

@@ -26,9 +26,7 @@ ANY_SCOPE = 'service_name=~"$service|",deployment_environment_name=~"$environmen
 STREAM = '{service_name=~".+",' + SCOPE + "}"
 IDS = ("user_id", "tournament_id", "match_id", "ws_connection_id")
 VARIABLE_OF = {"transport": "transport", "http_route": "route"}
-LABELS = {metric.prometheus_name: {name for name in metric.label_names if name} for metric in METRICS} | {
-    "http_server_request_duration_seconds": {"http_route", "http_response_status_code"},
-}
+LABELS = {metric.prometheus_name: {name for name in metric.label_names if name} for metric in METRICS}
 PARTS = ("_bucket", "_count", "_sum")
 
 
