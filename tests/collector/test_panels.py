@@ -9,6 +9,7 @@ import json
 import math
 import re
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -16,8 +17,10 @@ import pytest
 
 from otel_ws.semconv import METRICS
 from tests.collector.stack import panels
+from tests.collector.stack.driving import drive_once_a_minute
 from tests.collector.stack.example import SERVICE, Count
 from tests.collector.stack.panels import ALL, RANGE_SECONDS, Choice, Target
+from tests.collector.stack.programs import Stack, eventually
 from tests.collector.stack.watched import BOTH, DRIVEN, PLAYED, TARGETS, Figures, Series, Watched
 
 # Every letter that means something else in a regular expression.
@@ -96,6 +99,23 @@ def test_a_route_with_signs_of_its_own_is_found(watched: Watched) -> None:
     assert status == 200
     assert finite(found)
     assert {labels["http_route"] for labels, _ in routes} == set(ONE_ROUTE["route"])
+
+
+def test_a_service_that_exports_once_a_minute_has_no_gaps(watched: Watched, stack: Stack) -> None:
+    """Which is what applications do; a rate over a minute would be a rate of nothing."""
+    minutes = 10
+    service = drive_once_a_minute(stack, minutes)
+    (target,) = [one for one in TARGETS if one.panel == "From clients, by type"]
+    query = target.filled({"service": [service.name]})
+    last = f"ws_messages_total{service.selector()}"
+    assert eventually(lambda: watched.ask.value(f"sum(count_over_time({last}[15m]))") >= minutes, 30)
+
+    now = time.time()
+    window = {"start": now - (minutes - 2) * 60, "end": now, "step": 15}
+    answer = watched.ask.json("prometheus", "/api/v1/query_range", query=query, **window)
+
+    (series,) = answer["data"]["result"]
+    assert len(series["values"]) == (minutes - 2) * 4 + 1
 
 
 def test_variables_offer_what_there_is(watched: Watched, figures: Figures) -> None:

@@ -62,6 +62,16 @@ def drive(stack: Stack) -> Driven:
     return made
 
 
+def drive_once_a_minute(stack: Stack, minutes: int) -> sending.Service:
+    """A service that has exported once a minute, as applications do unless they are told otherwise."""
+    service, now = sending.Service("once-a-minute"), time.time_ns()
+    began = now - minutes * 60 * 10**9
+    for minute in range(minutes + 1):
+        request = grown(service, began, (minute + 1) * EACH, began + minute * 60 * 10**9)
+        assert sending.post(stack, request)[0] == 200
+    return service
+
+
 def call(answered: sending.Span) -> list[sending.Span]:
     """A call of a service to itself, which the service graph has as an edge."""
     asked = sending.Span("GET", kind=sending.CLIENT)
@@ -83,13 +93,12 @@ def value_of(metric: Metric, number: int) -> float:
     return SHARE if metric.unit == "1" else float(number)
 
 
-def grown(service: sending.Service, began: int, number: int) -> ExportMetricsServiceRequest:
+def grown(service: sending.Service, began: int, number: int, now: int = 0) -> ExportMetricsServiceRequest:
     """Every metric, its counters and histograms with so many of everything since the beginning."""
-    now = time.time_ns()
     request = sending.metrics(service, ())
     scope = request.resource_metrics[0].scope_metrics[0]
     scope.scope.name = SCOPE_NAME
-    times = (began, now)
+    times = (began, now or time.time_ns())
     for metric in METRICS:
         made = scope.metrics.add(name=metric.name, unit=metric.unit)
         for said in labels(metric):

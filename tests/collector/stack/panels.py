@@ -18,14 +18,15 @@ FOLDER: Final = BUNDLE / "grafana" / "dashboards"
 # What one chooses of a variable; none stands for all.
 Choice = Mapping[str, Sequence[str]]
 ALL: Final[Choice] = {}
-# One hour at the data source's own interval: what Grafana works out for a panel on a wide screen.
 RANGE_SECONDS: Final = 3600
+# An hour on a wide screen; Prometheus' data source allows no less than its own.
 INTERVAL_SECONDS: Final = 15
-# The data source's interval four times, or once more than the panel's, whichever is longer.
-RATE_SECONDS: Final = max(INTERVAL_SECONDS + 15, 4 * 15)
+SOURCES_FILE: Final = BUNDLE / "grafana" / "provisioning" / "datasources" / "stack.yaml"
+(_LEAST,) = re.findall(r"timeInterval: (\d+)s", SOURCES_FILE.read_text(encoding="utf-8"))
+STEP_SECONDS: Final = max(INTERVAL_SECONDS, int(_LEAST))
 WINDOWS: Final = {
-    "__rate_interval": f"{RATE_SECONDS}s",
-    "__interval": f"{INTERVAL_SECONDS}s",
+    # Four of the data source's, or one more than the panel's, whichever is longer.
+    "__rate_interval": f"{max(STEP_SECONDS + int(_LEAST), 4 * int(_LEAST))}s",
     "__range": f"{RANGE_SECONDS}s",
 }
 SPECIAL = re.compile(r"[$^*{}\[\]'+?.()|]")
@@ -98,6 +99,8 @@ def fill(text: str, source: str, choice: Choice) -> str:
 
     def value(found: re.Match[str]) -> str:
         name = found[1] or found[2]
+        if name == "__interval":
+            return f"{STEP_SECONDS if source == 'prometheus' else INTERVAL_SECONDS}s"
         return WINDOWS.get(name) or chosen(source, choice.get(name, ()))
 
     return VARIABLE.sub(value, text)

@@ -17,16 +17,14 @@ import yaml
 from tests.collector.stack import panels
 from tests.collector.stack.driving import Driven, drive
 from tests.collector.stack.example import SERVICE, Count, Played
-from tests.collector.stack.panels import INTERVAL_SECONDS, RANGE_SECONDS, Choice, Target
-from tests.collector.stack.places import BUNDLE
+from tests.collector.stack.panels import INTERVAL_SECONDS, RANGE_SECONDS, SOURCES_FILE, STEP_SECONDS, Choice, Target
 from tests.collector.stack.programs import Stack, eventually
 from tests.collector.stack.questions import Questions
 
 PLAYED: Final[Choice] = {"service": [SERVICE, f"{SERVICE}-worker"]}
 DRIVEN: Final[Choice] = {"service": ["driven"], "environment": ["test"]}
 BOTH: Final[Choice] = {"service": [*PLAYED["service"], *DRIVEN["service"]], "transport": ["websocket", "sse"]}
-_FILE = BUNDLE / "grafana" / "provisioning" / "datasources" / "stack.yaml"
-SOURCES: Final = {one["uid"]: one for one in yaml.safe_load(_FILE.read_text(encoding="utf-8"))["datasources"]}
+SOURCES: Final = {one["uid"]: one for one in yaml.safe_load(SOURCES_FILE.read_text(encoding="utf-8"))["datasources"]}
 TARGETS: Final = panels.targets()
 Series = tuple[dict[str, str], list[float]]
 
@@ -58,7 +56,7 @@ class Watched:
         if is_instant:
             status, text = self.ask.raw("prometheus", "/api/v1/query", query=query, time=self.when)
         else:
-            window = {"start": self.since, "end": self.when, "step": INTERVAL_SECONDS}
+            window = {"start": self.since, "end": self.when, "step": STEP_SECONDS}
             status, text = self.ask.raw("prometheus", "/api/v1/query_range", query=query, **window)
         return status, series_of(text) if status == 200 else []
 
