@@ -44,8 +44,8 @@ COLUMNS: Final = 24
 VERDICT_HEIGHT, PANEL_HEIGHT = 4, 8
 BELOW: Final = LegendPlacement.BOTTOM
 KEEP: Final = "${__url_time_range}&${__all_variables}"
-# Every process of otel-ws has it, whatever it does.
-PROCESS: Final = "process_memory_usage_bytes"
+# Every process of otel-ws has it, whatever it does, on every system.
+PROCESS: Final = "process_cpu_utilization_ratio"
 
 # Any panel: their builders have no class in common that knows their methods.
 Panel = Any
