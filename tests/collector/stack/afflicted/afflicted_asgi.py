@@ -16,7 +16,8 @@ import otel_ws
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tournament.settings")
 otel_ws.configure()
 
-from channels.layers import InMemoryChannelLayer
+from django.conf import settings
+from django.utils.module_loading import import_string
 from tournament.routing import application as channels_application
 
 CHOSEN = Path(os.environ["AFFLICTION"])
@@ -36,7 +37,9 @@ def afflict() -> None:
     # Django is set up by the routing alone.
     from tournament.consumers import RoomConsumer
 
-    subscribe, enter, send = RoomConsumer.on_subscribe, RoomConsumer.may_enter, InMemoryChannelLayer.group_send
+    # Whichever layer the example has here; it is made for the first connection.
+    layer = import_string(settings.CHANNEL_LAYERS["default"]["BACKEND"])
+    subscribe, enter, send = RoomConsumer.on_subscribe, RoomConsumer.may_enter, layer.group_send
 
     async def on_subscribe(self: Any, content: dict[str, Any]) -> None:
         if has("slow handler"):
@@ -59,7 +62,7 @@ def afflict() -> None:
 
     RoomConsumer.on_subscribe = on_subscribe
     RoomConsumer.may_enter = may_enter
-    InMemoryChannelLayer.group_send = group_send
+    layer.group_send = group_send
 
 
 afflict()

@@ -22,8 +22,8 @@ from demo.server import Server
 class Afflicted(Server):
     """The example's server with the ailing application in it."""
 
-    def _command(self) -> list[str]:
-        return [part.replace("tournament.asgi:", "afflicted_asgi:") for part in super()._command()]
+    def _serve(self) -> list[str]:
+        return [part.replace("tournament.asgi:", "afflicted_asgi:") for part in super()._serve()]
 
 
 async def tokens(stage: Stage, number: int, lifetime: int) -> None:
@@ -160,7 +160,7 @@ def main() -> None:
     people, chosen = People(), Path(os.environ["AFFLICTION"])
     chosen.write_text("", encoding="utf-8")
     with tempfile.TemporaryDirectory(prefix="otel-ws-incidents-") as folder:
-        server = Afflicted("uvicorn", "configure", Path(folder), sys.argv[1], people.key, str)
+        server = Afflicted("uvicorn", "configure", Path(folder), sys.argv[1], people.key, 1, str)
         server.prepare(people.fixture())
         with server:
             print("ready", flush=True)
