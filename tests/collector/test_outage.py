@@ -12,6 +12,7 @@ import pytest
 from tests.collector.stack import sending
 from tests.collector.stack.programs import Stack, eventually
 from tests.collector.stack.questions import Questions
+from tests.collector.stack.waits import set_in_collector
 
 BACKENDS = ("prometheus", "loki", "tempo", "jaeger")
 COUNT = 500
@@ -101,8 +102,7 @@ def test_a_full_queue_is_counted_and_the_rest_arrives(tmp_path_factory: pytest.T
     """A queue of six hundred: what does not fit is refused or counted as lost, what fitted arrives."""
     data = tmp_path_factory.mktemp("full")
     with Stack(data, profile="") as stack:
-        file = stack.places.files / "otelcol" / "collector.yaml"
-        file.write_text(file.read_text().replace("queue_size: 500000", "queue_size: 600"))
+        set_in_collector(stack, "queue_size: 500000", "queue_size: 600")
         stack.start("collector", "prometheus")
         service = sending.Service("full")
         for _ in range(20):
@@ -111,6 +111,7 @@ def test_a_full_queue_is_counted_and_the_rest_arrives(tmp_path_factory: pytest.T
         lost = 'sum({__name__=~"otelcol_exporter_enqueue_failed_log_records|otelcol_receiver_refused_log_records"})'
 
         assert eventually(lambda: ask.value(lost) > 0, 20)
+        assert eventually(lambda: ask.value("exporter:otelcol_lost:increase5m") > 0, 20)
         assert eventually(lambda: ask.value('max(otelcol_exporter_queue_size{exporter="otlp_http/loki"})') > 480, 20)
         stack.start("loki")
         assert eventually(lambda: ask_loki(stack, service) >= BATCH, 30)

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,8 @@ from tests.collector.stack.programs import Stack
 
 EXAMPLE: Final = ROOT / "examples" / "tournament"
 SERVICE: Final = "tournament"
+# The server, and over Redis its worker.
+PROCESSES: Final = f"{SERVICE}(-worker)?"
 # A conversation's own time, the start, the end, and a machine that does other things as well.
 SPARE_SECONDS: Final = 180
 
@@ -33,11 +36,12 @@ class Count:
 
 
 class Played:
-    """A run of the demo that has ended."""
+    """A run of the demo that has ended, and when that was."""
 
     def __init__(self, report: dict[str, Any], output: str) -> None:
         self.report = report
         self.output = output
+        self.ended = time.time()
 
     @property
     def counts(self) -> list[Count]:
