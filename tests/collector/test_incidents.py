@@ -140,6 +140,9 @@ class Scene:
         assert self._example is not None
         assert self._example.stdout is not None
         said = self._example.stdout.readline().strip()
+        if said != word:
+            # The next incident begins with another one.
+            self.end_example()
         assert said == word, f"the example ended: {self.stack.log('example')[-2000:]}"
 
     def end_example(self) -> None:

@@ -26,7 +26,7 @@ from tournament.routing import application as channels_application
 
 CHOSEN = Path(os.environ["AFFLICTION"])
 # What one connection leaves in the queue of a worker that nobody started.
-LEFT_OVER = 1000
+LEFT_OVER = 250
 
 
 class LayerAwayError(Exception):

@@ -32,6 +32,7 @@ class Afflicted(Server):
         usual: dict[str, str] = super()._environment()
         return usual | {
             "WS_CHANNEL_CAPACITY": str(CAPACITY),
+            "WS_MESSAGE_EXPIRY": "600",
             "OTEL_WS_LAYER_POLL": "1",
             "OTEL_SEMCONV_STABILITY_OPT_IN": "http",
         }
@@ -157,16 +158,17 @@ async def stay(stage: Stage) -> None:
 
 async def work(stage: Stage) -> None:
     """One after the other asks for work that nobody does, and a little more than there is room for."""
-    for _ in range(12):
+    for _ in range(44):
         client = await stage.join("spectator", cup(CUP))
         await client.ask("subscribe", "subscribed")
         await client.leave()
 
 
 async def pages(stage: Stage) -> None:
-    """Somebody looks up who is behind an id."""
+    """Somebody looks up who is behind an id, again and again."""
     admin = stage.people.next("admin")
-    await asyncio.gather(*(stage.look_up(admin, admin.user_id, "ABUSE_REPORT") for _ in range(6)))
+    for _ in range(4):
+        await stage.look_up(admin, admin.user_id, "ABUSE_REPORT")
 
 
 async def probes(stage: Stage) -> None:
