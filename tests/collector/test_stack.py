@@ -314,6 +314,21 @@ def test_queries_for_json_lines_run(stack: Stack, ask: Questions) -> None:
     assert all('"trace_id":"' + "ab" * 16 in one for _, one in found)
 
 
+# --- privacy ---------------------------------------------------------------------------------------------------
+def test_the_example_leaves_ids_alone(played: Played, ask: Questions) -> None:
+    """What the backends keep of the example holds none of its people's names, addresses and tokens."""
+    words = ("quillfeather", "hohenstaufer", "marchbanks", "oyelaran", "zephyrine", "mail.example", "203.0.113.", "eyj")
+    lines = ask.logs(f'{{service_name="{SERVICE}"}}')
+    found = ask.tempo_search(f'{{ resource.service.name = "{SERVICE}" }}', limit=200)
+    texts = [json.dumps(lines)]
+    texts += [json.dumps(ask.tempo_trace(one["traceID"])) for one in found[:100]]
+    texts.append(ask.raw("prometheus", "/api/v1/series", **{"match[]": f'{{service_name="{SERVICE}"}}'})[1])
+
+    assert len(lines) > 100
+    assert len(found) > 50
+    assert not [word for word in words if any(word in text.lower() for text in texts)]
+
+
 # --- names ----------------------------------------------------------------------------------------------------
 def test_no_name_is_on_its_way_out(stack: Stack, played: Played) -> None:
     """No component is configured by a name that will go."""

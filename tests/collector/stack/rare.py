@@ -12,7 +12,16 @@ from typing import Any, Final
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
-from otel_ws.semconv import BROADCASTS, LAYER_DEPTH, LAYER_DROPPED, READINESS, SCOPE_NAME, Instrument, Metric
+from otel_ws.semconv import (
+    BROADCASTS,
+    CONNECTIONS,
+    LAYER_DEPTH,
+    LAYER_DROPPED,
+    READINESS,
+    SCOPE_NAME,
+    Instrument,
+    Metric,
+)
 from tests.collector.stack.sending import CUMULATIVE, Service, labels_of, put
 
 HTTP: Final = "http.server.request.duration"
@@ -48,9 +57,10 @@ def histogram(name: str, labels: Mapping[str, object], number: int, unit: str = 
 
 
 def declared(metric: Metric, number: int = 12) -> Grown:
-    """A metric of the vocabulary, with every label."""
+    """A metric of the vocabulary, with every label; of a share, half."""
     kinds = {Instrument.HISTOGRAM: "histogram", Instrument.COUNTER: "sum"}
-    return Grown(kinds.get(metric.instrument, "gauge"), metric.name, labels_of(metric), number, metric.unit)
+    reached = 0.5 if metric.unit == "1" else number
+    return Grown(kinds.get(metric.instrument, "gauge"), metric.name, labels_of(metric), reached, metric.unit)
 
 
 UNUSUAL: Final = (
@@ -58,6 +68,7 @@ UNUSUAL: Final = (
     histogram(HTTP, {"http.route": "/prices/", "http.response.status_code": 503}, 3),
     histogram(DATABASE, {"db.operation.name": "SELECT"}, 100),
     gauge(LAYER_DEPTH.name, {"queue": "channel"}, 3),
+    counter(CONNECTIONS.name, {"status": "connected"}, 1000),
     counter(LAYER_DROPPED.name, {"reason": "CHANNEL_FULL"}, 2),
     counter(BROADCASTS.name, {"status": "failed"}, 1),
     counter(BROADCASTS.name, {"status": "sent"}, 99),
