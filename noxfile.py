@@ -14,7 +14,7 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2026.4.10"
-nox.options.sessions = ["lint", "tests", "base", "system", "privacy", "demo", "ways", "budget", "docs"]
+nox.options.sessions = ["lint", "tests", "base", "system", "privacy", "demo", "ways", "stack", "budget", "docs"]
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
 # A missing Python is skipped with a line that says so, in CI too; the one that runs nox is always in the matrix.
@@ -199,7 +199,7 @@ def docs(session: nox.Session) -> None:
     session.run("python", "collector/generate.py", "--check")
 
 
-@nox.session(default=False, requires=["wheel"])
+@nox.session(requires=["wheel"])
 def stack(session: nox.Session) -> None:
     """The bundle in collector/ with the real programs, built once for all checkouts: ``nox -s stack -- -k rules``."""
     install_stack(session)
@@ -216,7 +216,7 @@ def incidents(session: nox.Session) -> None:
 def install_stack(session: nox.Session) -> None:
     """The backends, which take 15 minutes the first time, and what drives and asks them."""
     if shutil.which("go") is None:
-        text = "the stack's programs are built by Go 1.26.5 or later, which this machine lacks"
+        text = "the stack's programs are built by Go 1.26.5 or later, which this machine lacks: https://go.dev/dl/"
         session.error(text) if os.environ.get("CI") else session.skip(text)
     install_wheel(session, "demo", *group("stack"))
     session.run("python", str(STACK / "stack" / "build.py"))

@@ -228,14 +228,14 @@ def events(service: Service) -> ExportLogsServiceRequest:
     return request
 
 
-def numbered_logs(service: Service, count: int) -> ExportLogsServiceRequest:
+def numbered_logs(service: Service, count: int, first: int = 0) -> ExportLogsServiceRequest:
     """Records that are told apart by ``match.id``."""
     now = time.time_ns()
     request = ExportLogsServiceRequest()
     scoped = request.resource_logs.add()
     _resource(scoped.resource, service)
     scope = scoped.scope_logs.add()
-    for place in range(count):
+    for place in range(first, first + count):
         record = scope.log_records.add(time_unix_nano=now + place, severity_number=9, event_name="WS_MESSAGE")
         put(record.attributes, {"match.id": place})
     return request
