@@ -51,7 +51,8 @@ def library(made: Board) -> None:
     made.row("In the applications")
     made.series(
         "Heard of", "Processes whose metrics arrive.", "short",
-        [prom(f"count by (service_name) ({select('process_cpu_utilization_ratio')})", "{{service_name}}")], stacked=True,
+        [prom(f"count by (service_name) ({select('process_cpu_utilization_ratio')})", "{{service_name}}")],
+        stacked=True,
     )  # fmt: skip
     made.series(
         "Removed, by signal and kind", "Values a second that the policy removed or replaced.", "ops",
