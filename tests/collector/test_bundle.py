@@ -13,10 +13,9 @@ from collector import generate
 from otel_ws.semconv import METRICS, Instrument
 from otel_ws.semconv.conventions import METRIC_CONVENTIONS
 from tests.collector.stack import compose
-from tests.collector.stack.places import BUNDLE, ROOT
+from tests.collector.stack.places import BUNDLE, RUNBOOKS
 
 RULES = sorted((BUNDLE / "prometheus" / "rules").glob("*.yml"))
-RUNBOOKS = ROOT / "docs" / "runbooks"
 # Of the programs themselves, of the host, and of the example.
 FOREIGN = re.compile(r"up|otelcol_[a-z_]+|system_(memory|filesystem)_utilization_ratio|tournament_payments_total")
 
@@ -134,6 +133,9 @@ def test_production_publishes_what_asks_for_a_token_alone() -> None:
     assert {name: ports for name, ports in published.items() if ports} == {"collector": {4317, 4318}, "grafana": {3000}}
     assert "--config=/etc/otelcol/secure.yaml" in services["collector"]["command"]
     assert services["grafana"]["environment"]["GF_SERVER_PROTOCOL"] == "https"
+    # The links of alerts lead to what is published, and to nothing that is not.
+    settings = services["alertmanager"]["environment"]
+    assert (settings["GRAFANA_URL"], settings["RUNBOOKS_URL"]) == ("https://192.0.2.1:3000", "")
 
 
 def test_production_needs_an_address() -> None:
@@ -144,13 +146,14 @@ def test_production_needs_an_address() -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_what_is_mounted_is_there(overlay: str) -> None:
-    """Each folder that a service is given is in the bundle, and is given for reading alone; secrets are declared."""
+    """Each folder that a service is given is the bundle's or the runbooks', for reading alone; secrets are declared."""
     made = with_overlay(overlay)
     for name, service in made["services"].items():
         for mount in service.get("volumes", []):
             if mount["type"] == "bind":
-                assert Path(mount["source"]).is_relative_to(BUNDLE), name
-                assert Path(mount["source"]).exists(), mount["source"]
+                source = Path(mount["source"])
+                assert source == RUNBOOKS or source.is_relative_to(BUNDLE), name
+                assert source.exists(), source
                 assert mount["read_only"] is True, mount["source"]
             else:
                 assert mount["source"] in made["volumes"]
@@ -191,9 +194,10 @@ def test_data_sources_lead_to_each_other() -> None:
 
 def test_the_bundle_needs_no_file_that_is_not_kept() -> None:
     """No secret, no program and nobody else's source lies in the bundle or in the tests' modules."""
-    configuration = {".yaml", ".yml", ".toml", ".url", ".example", ".json", ".gitignore", ".gitkeep"}
-    kept = configuration | {".md", ".py", ".go", ".mod", ".sum"}
+    configuration = {".yaml", ".yml", ".toml", ".example", ".json", ".tmpl", ".secret", ".gitignore", ".gitkeep"}
+    kept = configuration | {".md", ".py", ".sh", ".go", ".mod", ".sum"}
     for folder in (BUNDLE, Path(__file__).parent):
         for path in folder.rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts and "secrets" not in path.parts:
                 assert (path.suffix or path.name) in kept, path
+                assert path.suffix != ".secret" or not path.read_bytes(), path

@@ -40,15 +40,6 @@ def test_prometheus_takes_its_files(places: Stack) -> None:
     )
 
 
-def test_alertmanager_takes_its_file(places: Stack) -> None:
-    """And every severity has a receiver."""
-    file = places.places.files / "alertmanager/alertmanager.yml"
-    judged("amtool", "check-config", file)
-    for severity in ("page", "ticket"):
-        said = judged("amtool", "config", "routes", "test", f"--config.file={file}", f"severity={severity}")
-        assert said.strip() == "webhook"
-
-
 def test_loki_takes_its_file(places: Stack) -> None:
     """Loki verifies and ends."""
     judged("loki", *places.options("loki"), "-verify-config")

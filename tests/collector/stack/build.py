@@ -57,12 +57,14 @@ RECIPES = {
         ("alertmanager", "amtool"),
         ("github.com/prometheus/alertmanager/cmd/alertmanager", "github.com/prometheus/alertmanager/cmd/amtool"),
         tags="netgo",
-        flags=f"{VERSION}0.31.1",
+        flags=f"{VERSION}0.34.0",
     ),
     "loki": Recipe(("loki",), ("github.com/grafana/loki/v3/cmd/loki",), tags="netgo"),
     "tempo": Recipe(("tempo",), ("github.com/grafana/tempo/cmd/tempo",)),
     "jaeger": Recipe(("jaeger",), ("github.com/jaegertracing/jaeger/cmd/jaeger",)),
 }
+# A module that embeds what its release lacks, a page that is compiled by other means: the file is made, and empty.
+LACKING = {"alertmanager": ("github.com/prometheus/alertmanager", "ui/app/dist/index.html")}
 PROGRAMS = {program: name for name, recipe in RECIPES.items() for program in recipe.programs}
 
 
@@ -138,6 +140,23 @@ def generate(work: Path, log: Path, *options: str, flags: tuple[str, ...] = ()) 
     return sources
 
 
+def complete(name: str, module: str, file: str, work: Path, log: Path) -> Path:
+    """A name's module, over a copy of another that has the file which the release of it lacks."""
+    run(["go", "mod", "download", module], HERE / name, log, "-mod=readonly")
+    asked = ["go", "list", "-m", "-f", "{{.Dir}}", module]
+    found = subprocess.run(asked, cwd=HERE / name, env=environment(), check=True, capture_output=True, text=True)
+    sources, wrapper = work / "sources", work / "wrapper"
+    # What Go keeps cannot be written to; contents alone are copied.
+    shutil.copytree(found.stdout.strip(), sources, copy_function=shutil.copyfile)
+    for folder in (sources, *(path for path in sources.rglob("*") if path.is_dir())):
+        folder.chmod(0o755)
+    (sources / file).parent.mkdir(parents=True)
+    (sources / file).touch()
+    shutil.copytree(HERE / name, wrapper)
+    run(["go", "mod", "edit", f"-replace={module}={sources}"], wrapper, log)
+    return wrapper
+
+
 def build(name: str) -> bool:
     """Build the programs of one name, unless they are there; true when it had to."""
     there = built(name)
@@ -156,6 +175,8 @@ def build(name: str) -> bool:
             source = generate(work, log, "--skip-get-modules", "--skip-compilation", flags=("-mod=readonly",))
             for file in ("go.mod", "go.sum"):
                 shutil.copy(HERE / "collector" / "lock" / file, source)
+        if name in LACKING:
+            source = complete(name, *LACKING[name], work, log)
         target = str(made / recipe.programs[0]) if len(recipe.packages) == 1 else f"{made}/"
         options = ["-tags", recipe.tags, "-ldflags", recipe.flags, "-o", target]
         run(["go", "build", *options, *recipe.packages], source, log, "-mod=readonly")

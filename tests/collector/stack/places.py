@@ -16,6 +16,7 @@ import yaml
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 BUNDLE: Final = ROOT / "collector"
+RUNBOOKS: Final = ROOT / "docs" / "runbooks"
 HERE: Final = Path(__file__).resolve().parent
 
 # Folder of the bundle, and the program whose addresses in it are its own.
@@ -84,8 +85,7 @@ class Places:
     def folder(self, path: str) -> Path:
         """The folder that stands for one of a container."""
         if path.startswith("/etc/"):
-            owner = {"/etc/otelcol": "otelcol"}.get(path, path.removeprefix("/etc/"))
-            return self.files / owner
+            return RUNBOOKS if path == "/etc/runbooks" else self.files / path.removeprefix("/etc/")
         return self.data / path.strip("/").replace("/", "-")
 
     def text(self, owner: str, text: str) -> str:
@@ -117,7 +117,7 @@ class Places:
                         if old not in text:
                             raise LookupError(f"{name} does not say {old!r} any more")
                         text = text.replace(old, new)
-                if path.suffix in (".yml", ".yaml") and "rules" not in path.parts:
+                if path.suffix in (".yml", ".yaml", ".sh") and "rules" not in path.parts:
                     text = self.text(owner, text)
                 target = self.files / name
                 target.parent.mkdir(parents=True, exist_ok=True)

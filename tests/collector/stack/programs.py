@@ -72,6 +72,7 @@ class Stack:
         self.places = Places(data)
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.more_options: dict[str, list[str]] = {}
+        self.settings: dict[str, dict[str, str]] = {}
         self.ready: dict[str, float] = {}
         self._services = compose.load(environment={"COMPOSE_PROFILES": profile})["services"]
         self.places.write(keep_every_trace=keep_every_trace)
@@ -94,8 +95,18 @@ class Stack:
         return [self.places.text(name, part) for part in compose.command(self._services[name])]
 
     def command(self, name: str) -> list[str]:
-        """What runs a program."""
-        return [str(build.program(BINARIES[name][0])), *self.options(name), *self.more_options.get(name, [])]
+        """What runs a program: itself, or the script that compose runs it by."""
+        *script, _ = self._services[name].get("entrypoint") or [name]
+        program = str(build.program(BINARIES[name][0]))
+        script = [self.places.text(name, part) for part in script]
+        return [*script, program, *self.options(name), *self.more_options.get(name, [])]
+
+    def environment(self, name: str) -> dict[str, str]:
+        """What a program sees: of compose's settings those that a script reads, and those of a test."""
+        service = self._services[name]
+        given = service["environment"] if service.get("entrypoint") else {}
+        here = {"GOMAXPROCS": "2", "JAEGER_LISTEN_HOST": "127.0.0.1"}
+        return {**os.environ, **given, **here, **self.settings.get(name, {})}
 
     def url(self, name: str, path: str = "") -> str:
         """An address of a program's API."""
@@ -114,7 +125,7 @@ class Stack:
                     stdout=log,
                     stderr=log,
                     cwd=self.data,
-                    env={**os.environ, "GOMAXPROCS": "2", "JAEGER_LISTEN_HOST": "127.0.0.1"},
+                    env=self.environment(name),
                     start_new_session=True,
                 )
         while waiting:
