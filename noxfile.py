@@ -14,7 +14,7 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2026.4.10"
-nox.options.sessions = ["lint", "tests", "base", "system", "privacy", "demo", "ways", "budget", "docs"]
+nox.options.sessions = ["lint", "tests", "base", "system", "privacy", "demo", "ways", "stack", "budget", "docs"]
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
 # A missing Python is skipped with a line that says so, in CI too; the one that runs nox is always in the matrix.
@@ -194,13 +194,13 @@ def ways(session: nox.Session) -> None:
 
 @nox.session(requires=["wheel"])
 def docs(session: nox.Session) -> None:
-    """The generated tables in docs/ say what the code says."""
-    install_wheel(session, "all")
+    """The generated tables in docs/ say what the code says, and what is generated in collector/ does."""
+    install_wheel(session, "all", *group("dashboards"))
     session.run("python", "docs/generate.py", "--check")
     session.run("python", "collector/generate.py", "--check")
 
 
-@nox.session(default=False, requires=["wheel"])
+@nox.session(requires=["wheel"])
 def stack(session: nox.Session) -> None:
     """The bundle in collector/ with the real programs, built once for all checkouts: ``nox -s stack -- -k rules``."""
     install_stack(session)
@@ -217,7 +217,7 @@ def incidents(session: nox.Session) -> None:
 def install_stack(session: nox.Session) -> None:
     """The backends, which take 15 minutes the first time, and what drives and asks them."""
     if shutil.which("go") is None:
-        text = "the stack's programs are built by Go 1.26.5 or later, which this machine lacks"
+        text = "the stack's programs are built by Go 1.26.5 or later, which this machine lacks: https://go.dev/dl/"
         session.error(text) if os.environ.get("CI") else session.skip(text)
     install_wheel(session, "demo", *group("stack"))
     session.run("python", str(STACK / "stack" / "build.py"))

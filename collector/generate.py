@@ -5,6 +5,8 @@
 ``otelcol/ids-only.yaml`` holds the collector's processors, ``loki/loki.yaml`` gets Loki's own list between its markers.
 Both come from ``otel_ws.semconv``, the conventions' tables and a policy file in the words of ``otel_ws.declare()``
 (``policy.toml`` beside this file). It knows which key may carry which form; it refuses to know pipelines and addresses.
+``grafana/dashboards`` comes from ``collector/dashboards``, which needs packages of its own and no policy: without them
+the dashboards stay as they are.
 
 The collector is the second wall. It sees texts, not the application: a form is all that it can check, where the
 library also knows which routes, classes and types there are.
@@ -13,6 +15,7 @@ library also knows which routes, classes and types there are.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -32,6 +35,7 @@ from otel_ws.semconv.words import EVENT_NAMES
 PROCESSORS = HERE / "otelcol" / "ids-only.yaml"
 LOKI = HERE / "loki" / "loki.yaml"
 POLICY = HERE / "policy.toml"
+MAKE_DASHBOARDS = ("grafana_foundation_sdk", "yaml")
 SPAN_EVENTS = sorted(EVENT_NAMES)
 SEVERITY = 'set(log.severity_text, "") where not IsMatch(log.severity_text, "^[A-Z]{0,8}[0-9]?$")'
 
@@ -229,6 +233,16 @@ def made(policy: Path) -> dict[Path, str]:
     return {PROCESSORS: processors(vocabulary), LOKI: loki(vocabulary, LOKI.read_text(encoding="utf-8"))}
 
 
+def dashboards() -> dict[Path, str]:
+    """Every dashboard with its text; none where the packages that make them are not installed."""
+    if not all(importlib.util.find_spec(name) for name in MAKE_DASHBOARDS):
+        print(f"dashboards are left alone: {' and '.join(MAKE_DASHBOARDS)} make them", file=sys.stderr)
+        return {}
+    from collector import dashboards
+
+    return dashboards.made()
+
+
 def main() -> int:
     """Write the files, or with ``--check`` say which are old."""
     parser = argparse.ArgumentParser(description="Write what the bundle may keep.")
@@ -236,7 +250,7 @@ def main() -> int:
     parser.add_argument("--policy", type=Path, default=POLICY, help="your application's words (default: policy.toml)")
     options = parser.parse_args()
     try:
-        files = made(options.policy)
+        files = {**made(options.policy), **dashboards()}
     except ValueError as exc:
         print(f"{options.policy}: {exc}", file=sys.stderr)
         return 2

@@ -12,6 +12,7 @@ import pytest
 from tests.collector.stack import sending
 from tests.collector.stack.programs import Stack, eventually
 from tests.collector.stack.questions import Questions
+from tests.collector.stack.waits import set_in_collector
 
 BACKENDS = ("prometheus", "loki", "tempo", "jaeger")
 COUNT = 500
@@ -19,6 +20,7 @@ BATCH = 50
 # The tests' decision_wait, and the time until a decided trace is in the queue.
 DECIDED_SECONDS = 4.0
 PATIENCE = 60
+OUTAGE_SECONDS, TURNS = 120, 40
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +33,14 @@ def frail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     shutil.rmtree(data, ignore_errors=True)
 
 
-def send(stack: Stack, service: sending.Service) -> None:
-    """As many spans, records and series as COUNT; each must be accepted."""
-    for first in range(0, COUNT, BATCH):
-        numbers = range(first, first + BATCH)
-        spans = [sending.Span(attributes={"match.id": number}) for number in numbers]
+def send(stack: Stack, service: sending.Service, numbers: range = range(COUNT)) -> None:
+    """A span, a record and a series for each number; each must be accepted."""
+    for first in range(numbers.start, numbers.stop, BATCH):
+        spans = [sending.Span(attributes={"match.id": number}) for number in range(first, first + BATCH)]
         assert sending.post(stack, sending.spans(service, spans))[0] == 200
-    assert sending.post(stack, sending.numbered_logs(service, COUNT))[0] == 200
+    assert sending.post(stack, sending.numbered_logs(service, len(numbers), numbers.start))[0] == 200
     rows: dict[tuple[tuple[str, str], ...], float] = {
-        (("http_route", f"/{number}/"),): float(number + 1) for number in range(COUNT)
+        (("http_route", f"/{number}/"),): float(number + 1) for number in numbers
     }
     assert sending.post(stack, sending.points(service, "ws.messages", rows))[0] == 200
 
@@ -59,14 +60,16 @@ def arrived(stack: Stack, service: sending.Service) -> dict[str, int]:
     }
 
 
-ALL = {
-    "records in Loki": COUNT,
-    "lines twice": 0,
-    "series in Prometheus": COUNT,
-    "sum in Prometheus": COUNT * (COUNT + 1) // 2,
-    "traces in Tempo": COUNT,
-    "traces in Jaeger": COUNT,
-}
+def everything(count: int) -> dict[str, int]:
+    """What is there when nothing was lost."""
+    return {
+        "records in Loki": count,
+        "lines twice": 0,
+        "series in Prometheus": count,
+        "sum in Prometheus": count * (count + 1) // 2,
+        "traces in Tempo": count,
+        "traces in Jaeger": count,
+    }
 
 
 @pytest.mark.parametrize(
@@ -88,7 +91,7 @@ def test_what_was_accepted_arrives(name: str, wait: float, how: signal.Signals, 
 
     frail.start("collector", *BACKENDS)
 
-    wanted = {what: number for what, number in ALL.items() if what not in lost}
+    wanted = {what: number for what, number in everything(COUNT).items() if what not in lost}
 
     def there() -> dict[str, int]:
         return {what: number for what, number in arrived(frail, service).items() if what not in lost}
@@ -97,12 +100,31 @@ def test_what_was_accepted_arrives(name: str, wait: float, how: signal.Signals, 
     assert there() == wanted
 
 
+@pytest.mark.incident
+def test_minutes_of_outage_lose_nothing(frail: Stack) -> None:
+    """Backends away for two minutes, the collector killed in the middle and started again, and applications go on."""
+    service = sending.Service("outage-minutes")
+    frail.stop(*BACKENDS)
+    began = time.monotonic()
+    for turn in range(TURNS):
+        send(frail, service, range(turn * BATCH, (turn + 1) * BATCH))
+        if turn == TURNS // 2:
+            time.sleep(DECIDED_SECONDS)
+            frail.stop("collector", how=signal.SIGKILL)
+            frail.start("collector")
+        time.sleep(max(0.0, began + (turn + 1) * OUTAGE_SECONDS / TURNS - time.monotonic()))
+
+    frail.start(*BACKENDS)
+
+    eventually(lambda: arrived(frail, service) == everything(TURNS * BATCH), PATIENCE, 1.0)
+    assert arrived(frail, service) == everything(TURNS * BATCH)
+
+
 def test_a_full_queue_is_counted_and_the_rest_arrives(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A queue of six hundred: what does not fit is refused or counted as lost, what fitted arrives."""
     data = tmp_path_factory.mktemp("full")
     with Stack(data, profile="") as stack:
-        file = stack.places.files / "otelcol" / "collector.yaml"
-        file.write_text(file.read_text().replace("queue_size: 500000", "queue_size: 600"))
+        set_in_collector(stack, "queue_size: 500000", "queue_size: 600")
         stack.start("collector", "prometheus")
         service = sending.Service("full")
         for _ in range(20):
@@ -111,6 +133,7 @@ def test_a_full_queue_is_counted_and_the_rest_arrives(tmp_path_factory: pytest.T
         lost = 'sum({__name__=~"otelcol_exporter_enqueue_failed_log_records|otelcol_receiver_refused_log_records"})'
 
         assert eventually(lambda: ask.value(lost) > 0, 20)
+        assert eventually(lambda: ask.value("exporter:otelcol_lost:increase5m") > 0, 20)
         assert eventually(lambda: ask.value('max(otelcol_exporter_queue_size{exporter="otlp_http/loki"})') > 480, 20)
         stack.start("loki")
         assert eventually(lambda: ask_loki(stack, service) >= BATCH, 30)

@@ -26,6 +26,7 @@ TOOLCHAIN = ("GOVERSION", "GOOS", "GOARCH")
 # What a compiler says when it fails, and what to do about it.
 REASONS = {
     "403 Forbidden": "The module proxy refuses a version; choose one that it serves: go list -m -versions MODULE",
+    "requires go >=": "This Go is too old; https://go.dev/dl/ has newer ones",
     "missing go.sum entry": "go.sum is incomplete: python build.py --lock",
     "signal: killed": "A compiler was killed for memory: 3 GiB must be free (GOFLAGS=-p=1 lowers that)",
 }

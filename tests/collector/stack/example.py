@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from tests.collector.stack.programs import Stack
 
 EXAMPLE: Final = ROOT / "examples" / "tournament"
 SERVICE: Final = "tournament"
+# The server, and over Redis its worker.
+PROCESSES: Final = f"{SERVICE}(-worker)?"
 # A conversation's own time, the start, the end, and a machine that does other things as well.
 SPARE_SECONDS: Final = 180
 
@@ -33,11 +36,12 @@ class Count:
 
 
 class Played:
-    """A run of the demo that has ended."""
+    """A run of the demo that has ended, and when that was."""
 
-    def __init__(self, report: dict[str, Any], output: str) -> None:
+    def __init__(self, report: dict[str, Any], output: str, ended: float) -> None:
         self.report = report
         self.output = output
+        self.ended = ended
 
     @property
     def counts(self) -> list[Count]:
@@ -58,27 +62,48 @@ class Played:
         return totals
 
 
-def play(stack: Stack, folder: Path, seconds: float) -> Played:
-    """Drive the example for so long, and wait until it has ended.
+class Playing:
+    """The example while it is driven, beside whatever else is done."""
 
-    Whether the library exported the right numbers is the demo's own verdict, in a session of its own; what counts here
-    is what its clients did.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    report = folder / "report.json"
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "DJANGO_"))}
-    options = ["--seconds", str(seconds), "--otlp", stack.url("collector"), "--json", str(report)]
-    done = subprocess.run(
-        [sys.executable, "-m", "demo", *options],
-        cwd=EXAMPLE,
-        env={**kept, "PYTHONPATH": os.pathsep.join(filter(None, [str(EXAMPLE), kept.get("PYTHONPATH", "")]))},
-        capture_output=True,
-        text=True,
-        timeout=seconds + SPARE_SECONDS,
-        check=False,
-    )
-    assert report.exists(), done.stdout[-3000:] + done.stderr[-2000:]
-    played = Played(json.loads(report.read_text(encoding="utf-8")), done.stdout)
-    assert not played.report["surprises"]
-    assert "could not be passed on" not in done.stdout
-    return played
+    def __init__(self, stack: Stack, folder: Path, seconds: float) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._report, self._said = folder / "report.json", folder / "said.txt"
+        self._patience = seconds + SPARE_SECONDS
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "DJANGO_"))}
+        options = ["--seconds", str(seconds), "--otlp", stack.url("collector"), "--json", str(self._report)]
+        with self._said.open("wb") as said:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "demo", *options],
+                cwd=EXAMPLE,
+                env={**kept, "PYTHONPATH": os.pathsep.join(filter(None, [str(EXAMPLE), kept.get("PYTHONPATH", "")]))},
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+            )
+
+    def ended(self) -> Played:
+        """Wait until it has ended; what its clients did.
+
+        Whether the library exported the right numbers is the demo's own verdict, in a session of its own.
+        """
+        self._process.wait(self._patience)
+        said = self._said.read_text(encoding="utf-8")
+        assert self._report.exists(), said[-5000:]
+        # It may have ended long before anybody asked.
+        ended = self._report.stat().st_mtime
+        played = Played(json.loads(self._report.read_text(encoding="utf-8")), said, ended)
+        assert not played.report["surprises"]
+        assert "could not be passed on" not in said
+        return played
+
+    def stop(self) -> None:
+        """End it, if it has not ended."""
+        if self._process.poll() is None:
+            # It ends its own processes when it is interrupted.
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(SPARE_SECONDS)
+
+
+def play(stack: Stack, folder: Path, seconds: float) -> Played:
+    """Drive the example for so long, and wait until it has ended."""
+    return Playing(stack, folder, seconds).ended()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -116,22 +116,36 @@ def metrics(service: Service, wanted: Iterable[Metric] = METRICS, *, value: floa
     scope.scope.name = SCOPE_NAME
     for metric in wanted:
         made = scope.metrics.add(name=metric.name, unit=metric.unit, description=metric.brief)
-        times = {"start_time_unix_nano": now - 60 * 10**9, "time_unix_nano": now}
-        point: Any
-        if metric.instrument is Instrument.HISTOGRAM:
-            made.histogram.aggregation_temporality = CUMULATIVE
-            counts = [1, *[0] * len(metric.bounds)]
-            point = made.histogram.data_points.add(
-                count=1, sum=metric.bounds[0] / 2, explicit_bounds=metric.bounds, bucket_counts=counts, **times
-            )
-        elif metric.instrument is Instrument.GAUGE:
-            point = made.gauge.data_points.add(as_double=value, **times)
-        else:
-            made.sum.aggregation_temporality = CUMULATIVE
-            made.sum.is_monotonic = metric.instrument is Instrument.COUNTER
-            point = made.sum.data_points.add(as_double=value, **times)
-        put(point.attributes, labels_of(metric))
+        # One value in a histogram, whatever a counter's is.
+        number = 1 if metric.instrument is Instrument.HISTOGRAM else value
+        point(made, metric.instrument, labels_of(metric), number, (now - 60 * 10**9, now), metric.bounds)
     return request
+
+
+def point(
+    made: Any,
+    instrument: Instrument,
+    labels: Mapping[str, object],
+    value: float,
+    between: tuple[int, int],
+    bounds: Sequence[float] = (),
+) -> None:
+    """Add a point to a metric; a histogram gets so many values, all in its first bucket."""
+    added: Any
+    times = dict(zip(("start_time_unix_nano", "time_unix_nano"), between, strict=True))
+    if instrument is Instrument.HISTOGRAM:
+        made.histogram.aggregation_temporality = CUMULATIVE
+        counts = [int(value), *[0] * len(bounds)]
+        added = made.histogram.data_points.add(
+            count=int(value), sum=value * bounds[0] / 2, explicit_bounds=bounds, bucket_counts=counts, **times
+        )
+    elif instrument is Instrument.GAUGE:
+        added = made.gauge.data_points.add(as_double=value, **times)
+    else:
+        made.sum.aggregation_temporality = CUMULATIVE
+        made.sum.is_monotonic = instrument is Instrument.COUNTER
+        added = made.sum.data_points.add(as_double=value, **times)
+    put(added.attributes, labels)
 
 
 def points(
@@ -214,14 +228,14 @@ def events(service: Service) -> ExportLogsServiceRequest:
     return request
 
 
-def numbered_logs(service: Service, count: int) -> ExportLogsServiceRequest:
+def numbered_logs(service: Service, count: int, first: int = 0) -> ExportLogsServiceRequest:
     """Records that are told apart by ``match.id``."""
     now = time.time_ns()
     request = ExportLogsServiceRequest()
     scoped = request.resource_logs.add()
     _resource(scoped.resource, service)
     scope = scoped.scope_logs.add()
-    for place in range(count):
+    for place in range(first, first + count):
         record = scope.log_records.add(time_unix_nano=now + place, severity_number=9, event_name="WS_MESSAGE")
         put(record.attributes, {"match.id": place})
     return request

@@ -6,9 +6,12 @@ It knows the example's clients, and refuses to know which alert should follow. T
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import tempfile
+import urllib.error
+import urllib.request
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -18,12 +21,24 @@ from demo.people import People
 from demo.records import LOBBY, Records, Rejection, cup, match
 from demo.server import Server
 
+CAPACITY = 10_500
+
 
 class Afflicted(Server):
     """The example's server with the ailing application in it."""
 
-    def _command(self) -> list[str]:
-        return [part.replace("tournament.asgi:", "afflicted_asgi:") for part in super()._command()]
+    def _environment(self) -> dict[str, str]:
+        # Looked at each second, queues as large as the alerts are made for; and HTTP's metrics by the names of today.
+        usual: dict[str, str] = super()._environment()
+        return usual | {
+            "WS_CHANNEL_CAPACITY": str(CAPACITY),
+            "WS_MESSAGE_EXPIRY": "600",
+            "OTEL_WS_LAYER_POLL": "1",
+            "OTEL_SEMCONV_STABILITY_OPT_IN": "http",
+        }
+
+    def _serve(self) -> list[str]:
+        return [part.replace("tournament.asgi:", "afflicted_asgi:") for part in super()._serve()]
 
 
 async def tokens(stage: Stage, number: int, lifetime: int) -> None:
@@ -130,6 +145,52 @@ async def crowd(stage: Stage) -> None:
         await client.vanish()
 
 
+async def stay(stage: Stage) -> None:
+    """Twelve connections, to whom nothing gets through; they wait for it."""
+    clients = [await stage.join("spectator", cup(CUP)) for _ in range(12)]
+    for client in clients:
+        await client.say("subscribe")
+    for client in clients:
+        await client.hear("subscribed")
+    await asyncio.sleep(5)
+    await part(clients)
+
+
+async def work(stage: Stage) -> None:
+    """One after the other asks for work that nobody does, and a little more than there is room for."""
+    for _ in range(44):
+        client = await stage.join("spectator", cup(CUP))
+        await client.ask("subscribe", "subscribed")
+        await client.leave()
+
+
+async def pages(stage: Stage) -> None:
+    """Somebody looks up who is behind an id, again and again."""
+    admin = stage.people.next("admin")
+    for _ in range(4):
+        await stage.look_up(admin, admin.user_id, "ABUSE_REPORT")
+
+
+async def probes(stage: Stage) -> None:
+    """A load balancer asks whether the application is ready, which an answer says for a second."""
+    doors = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def probe() -> None:
+        with contextlib.suppress(urllib.error.HTTPError):
+            doors.open(f"http://127.0.0.1:{stage.port}/readiness", timeout=10).close()
+
+    for _ in range(8):
+        await asyncio.to_thread(probe)
+        await asyncio.sleep(1.2)
+
+
+async def few(stage: Stage) -> None:
+    """Three connections, which stay for a while."""
+    clients = [await stage.join("spectator", LOBBY) for _ in range(3)]
+    await asyncio.sleep(3)
+    await part(clients)
+
+
 async def part(clients: list[Client]) -> None:
     """They leave."""
     await asyncio.gather(*(client.leave() for client in clients))
@@ -152,6 +213,11 @@ INCIDENTS: dict[str, tuple[str, Incident]] = {
     "slow layer": ("slow layer", tell),
     "layer away": ("layer away", tell),
     "crowd": ("", crowd),
+    "few": ("", few),
+    "slow network": ("slow network", stay),
+    "no worker": ("no worker", work),
+    "slow pages": ("slow pages", pages),
+    "database away": ("database away", probes),
 }
 
 
@@ -160,7 +226,7 @@ def main() -> None:
     people, chosen = People(), Path(os.environ["AFFLICTION"])
     chosen.write_text("", encoding="utf-8")
     with tempfile.TemporaryDirectory(prefix="otel-ws-incidents-") as folder:
-        server = Afflicted("uvicorn", "configure", Path(folder), sys.argv[1], people.key, str)
+        server = Afflicted("uvicorn", "together", Path(folder), sys.argv[1], people.key, 1, str)
         server.prepare(people.fixture())
         with server:
             print("ready", flush=True)
