@@ -174,11 +174,7 @@ def pairs(table_of: Mapping[str, list[Any]]) -> list[Any]:
         raw = row[0] if isinstance(row, tuple) else row
         return str(getattr(raw, "__name__", raw))
 
-    return [
-        pytest.param(name, row, id=f"{name}={told(row)}"[:50])
-        for name, rows in table_of.items()
-        for row in rows
-    ]
+    return [pytest.param(name, row, id=f"{name}={told(row)}"[:50]) for name, rows in table_of.items() for row in rows]
 
 
 def read(settings: Settings, name: str) -> Any:
