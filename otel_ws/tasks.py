@@ -14,7 +14,7 @@ from otel_ws.deliveries import SYSTEM
 from otel_ws.messages import category_of
 from otel_ws.policy import NOTHING
 from otel_ws.recorder import Recorder
-from otel_ws.semconv import OTHER, Attribute
+from otel_ws.semconv import Attribute
 from otel_ws.signals import spans as span_tools
 from otel_ws.types import Cleared, Labels, Value
 
@@ -146,5 +146,4 @@ class Task:
         }
         if error:
             own[semconv.ERROR_TYPE] = error
-        name = f"process {template}" if template != OTHER else "process"
-        recorder.spans.finish(self._span, name, recorder.policy.known(self.ids, own), error or None)
+        recorder.spans.finish(self._span, f"process {template}", recorder.policy.known(self.ids, own), error or None)
