@@ -88,6 +88,7 @@ def test_a_full_disk_is_told_and_loses_nothing_that_was_accepted(stack: Stack, d
     with (disk / "filler").open("wb") as filler:
         os.posix_fallocate(filler.fileno(), 0, free.f_bavail * free.f_frsize - LEFT)
     assert eventually(lambda: is_low(ask))
+    assert eventually(lambda: "DiskLow" in ask.raw("alertmanager", "/api/v2/alerts")[1])
     status, text, deadline = 200, "", time.monotonic() + 60
     while status == 200 and time.monotonic() < deadline:
         status, text = sending.post(stack, sending.numbered_logs(service, BATCH))
