@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -22,6 +23,8 @@ KEPT = {
     "kicked": sending.Span("disconnect /ws/global/", {"ws.close.code": 4410}),
 }
 EACH = 20
+# The bundle's is ten times as high, and takes longer to see.
+CAP, FLOOD = 50, 1000
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +32,10 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Questions]:
     """Tempo behind a collector that keeps what the bundle keeps."""
     data = tmp_path_factory.mktemp("sampled")
     with Stack(data, keep_every_trace=False, profile="") as stack:
+        file = stack.places.files / "otelcol" / "traces-tempo.yaml"
+        text = file.read_text(encoding="utf-8")
+        assert text.count("spans_per_second: 500") == 1
+        file.write_text(text.replace("spans_per_second: 500", f"spans_per_second: {CAP}"), encoding="utf-8")
         stack.start("collector", "tempo")
         made = []
         for name, span in KEPT.items():
@@ -70,3 +77,21 @@ def test_of_the_rest_a_tenth_is_kept(sampled: Questions) -> None:
 def test_health_checks_are_left_out(sampled: Questions) -> None:
     """Failed ones, too: readiness has an alert of its own."""
     assert number_of(sampled, "health") == 0
+
+
+def test_a_flood_of_errors_is_capped(sampled: Questions) -> None:
+    """Of a thousand at once the cap lets through what it may, and a tenth of the others: a bad day fills no disk."""
+    service = sending.Service("flood")
+    errors = [sending.Span(attributes={"ws.outcome": "error"}, failed=True) for _ in range(FLOOD)]
+    began = time.monotonic()
+    assert sending.post(sampled.stack, sending.spans(service, errors))[0] == 200
+    looks = [-1, 0]
+
+    def settled() -> bool:
+        looks.append(len(sampled.tempo_search(f'{{ resource.service.name = "{service.name}" }}')))
+        return looks[-1] == looks[-2] >= CAP
+
+    assert eventually(settled, 40, 2), looks
+    # Two seconds' worth may come at once.
+    most = CAP * (2 + time.monotonic() - began) + FLOOD * 0.15
+    assert looks[-1] < min(most, FLOOD * 0.9), looks
