@@ -313,8 +313,9 @@ def test_killed_under_load_no_answer_falls(family: Any, wait_until: Any, name: s
             try:
                 seen.append(one.ask())
             except (OSError, HTTPException) as exc:
-                # The worker that was asked died over it.
-                unanswered[type(exc).__name__] += 1
+                # The worker that was asked died over it; who asks again at once is refused a hundred times as one.
+                unanswered[str(exc)] += 1
+                time.sleep(0.05)
 
     async def load() -> None:
         await asyncio.gather(*(clients.talk_until(over) for _ in range(8)))
@@ -339,7 +340,7 @@ def test_killed_under_load_no_answer_falls(family: Any, wait_until: Any, name: s
     total = float(one.total("ws_messages_total", type="echo"))
     assert clients.answered - 8 * kills <= total <= clients.sent
     assert wait_until(lambda: one.total("ws_active_connections") == 0.0)
-    assert unanswered.total() <= 20 * kills
+    assert unanswered.total() <= 20 * kills, unanswered
 
 
 def test_workers_that_are_recycled_leave_their_counts_and_no_files(family: Any, wait_until: Any) -> None:
