@@ -51,7 +51,7 @@ def in_bytes(text: str) -> bytes:
 
 
 class Marks:
-    """Hands marks out. A mark is two words, as a name is, or ends otherwise; it is found however a backend writes it."""
+    """Hands marks out. A mark is two words, as a name is, or ends otherwise; it is found as any backend writes it."""
 
     def __init__(self, end: str = " Doe") -> None:
         self._end = end
