@@ -22,8 +22,6 @@ from otel_ws.semconv.conventions import (
 )
 from otel_ws.semconv.words import EVENT_NAMES, SCOPES, SUBPROTOCOLS, UNITS
 
-# Longer lists become the form that all their words have.
-MOST_WORDS = 40
 _UUID = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 ID = f"[0-9]{{1,19}}|{_UUID}|[0-7][0-9A-HJKMNP-TV-Z]{{25}}|p_[0-9a-f]{{32}}"
 # Without the sign that stands between a name and its value.
@@ -108,11 +106,8 @@ def split(pattern: str) -> list[str]:
 
 
 def words(choices: Iterable[str]) -> str:
-    """A pattern for a closed list, or for the form of its words where it is long."""
-    listed = sorted(choices)
-    if len(listed) > MOST_WORDS:
-        return r"[A-Za-z0-9_./-][A-Za-z0-9_. /-]{0,63}"
-    return "|".join(re.escape(one) for one in listed)
+    """A pattern for a closed list."""
+    return "|".join(literal(one) for one in sorted(choices))
 
 
 class Vocabulary:

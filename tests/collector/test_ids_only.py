@@ -28,7 +28,7 @@ RESOURCE = {
     "service.version", "telemetry.distro.name", "telemetry.sdk.language", "telemetry.sdk.name",
 }  # fmt: skip
 BOTH = {
-    "celery.task_name", "code.function", "code.function.name", "code.namespace", "db.operation", "db.operation.name",
+    "celery.task_name", "code.function", "code.function.name", "code.namespace",
     "error.type", "exception.type", "messaging.destination.template", "url.template",
 }  # fmt: skip
 SPANS = BOTH | {"ws.consumer", "ws.handler", "ws.health.rule", "ws.message.type", "ws.telemetry.place"}
@@ -63,9 +63,9 @@ class Collector:
         self.post(*(marks.request(signal) for signal in REQUESTS))
         return marks.seen_in(self.of(marks.service))
 
-    def keys_through(self, vocabulary: Vocabulary) -> dict[str, set[str]]:
-        """The keys, by where they stand, under which one word comes through."""
-        marks = Marks(".Doe")
+    def keys_through(self, vocabulary: Vocabulary, end: str = ".Doe") -> dict[str, set[str]]:
+        """The keys, by where they stand, under which one word comes through, or a mark with another end."""
+        marks = Marks(end)
         service = sending.Service(marks.service)
 
         def marked(where: str, keys: Iterable[str]) -> dict[str, object]:
@@ -168,6 +168,13 @@ def test_under_which_keys_one_word_passes_is_known(collector: Collector) -> None
     through = collector.keys_through(Vocabulary(declarations.load(generate.POLICY)))
 
     assert through == {"spans": SPANS | {"http.route"}, "labels": LABELS | ROUTES, "resource": RESOURCE}
+
+
+def test_two_words_pass_under_no_key(collector: Collector) -> None:
+    """Not even where a choice is one of hundreds, some of two words."""
+    through = collector.keys_through(Vocabulary(declarations.load(generate.POLICY)), " Doe")
+
+    assert through == {"spans": set(), "labels": set(), "resource": set()}
 
 
 def test_declared_routes_are_the_only_ones(start: Start, tmp_path: Path) -> None:
