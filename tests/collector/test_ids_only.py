@@ -36,6 +36,7 @@ LABELS = BOTH | {
     "client", "error_type", "message_type", "messaging_destination_template", "place", "server", "span.name", "task",
     "type", "ws_handler",
 }  # fmt: skip
+LINES = {"consumer", "error_type", "group", "handler", "message_type", "rule"}
 # Until the policy declares routes.
 ROUTES = {"http.route", "http.target", "http_route"}
 # And in these fields, of all that have no key.
@@ -168,6 +169,16 @@ def test_under_which_keys_one_word_passes_is_known(collector: Collector) -> None
     through = collector.keys_through(Vocabulary(declarations.load(generate.POLICY)))
 
     assert through == {"spans": SPANS | {"http.route"}, "labels": LABELS | ROUTES, "resource": RESOURCE}
+
+
+def test_in_which_fields_of_a_json_line_one_word_passes_is_known(collector: Collector) -> None:
+    """The same names as on spans, and the route."""
+    marks = Marks(".Doe")
+    fields = Vocabulary(declarations.load(generate.POLICY)).lines.keys() - {"timestamp", "level", "event"}
+
+    text = collector.line("one-word", **{field: marks.new(field) for field in fields})
+
+    assert marks.seen_in(text) == LINES | {"route"}
 
 
 def test_two_words_pass_under_no_key(collector: Collector) -> None:

@@ -113,7 +113,12 @@ def alert(name: str, service: str, **more: str) -> dict[str, Any]:
 def hostile(service: str, how: str = "words") -> dict[str, Any]:
     """An alert of the rules with a mark wherever none of the rules has anything."""
     one = alert(
-        "HttpErrors", service, user_email=MARK, subject=f"of {MARK}@example.org", reason=f"said {MARK}, and more"
+        "HttpErrors",
+        service,
+        user_email=MARK,
+        subject=f"of {MARK}@example.org",
+        reason=f"said {MARK}, and more",
+        slo=f"http://{MARK}",
     )
     one["annotations"] |= HOSTILE[how]
     return {**one, "generatorURL": f"http://prometheus.example.org/graph?{MARK}"}
