@@ -247,6 +247,8 @@ def test_each_program_is_given_its_volume() -> None:
     readers = {"password": "472:0", "password/grafana": "472:0", "lines": "0:10001"}
 
     assert given == owners() | readers
+    # Looked at by root below.
+    assert "\nchmod 3777 /volumes/lines\n" in prepare()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives files away")
