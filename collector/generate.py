@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -26,18 +25,18 @@ if str(HERE.parent) not in sys.path:
     # Behind everything else: otel_ws is the one that is installed.
     sys.path.append(str(HERE.parent))
 
-from collector.vocabulary import ID, PLACE, TEMPLATE_LETTERS, Form, Vocabulary, words
+from collector.vocabulary import ID, PLACE, TEMPLATE_LETTERS, Form, Vocabulary, literal, words
 from otel_ws import declarations
 from otel_ws.foreign import BODY
+from otel_ws.loaded import VERSION
 from otel_ws.semconv import EVENTS, OTHER, SCHEMA_URL
-from otel_ws.semconv.words import EVENT_NAMES
+from otel_ws.semconv.words import EVENT_NAMES, SEVERITIES
 
 PROCESSORS = HERE / "otelcol" / "ids-only.yaml"
 LOKI = HERE / "loki" / "loki.yaml"
 POLICY = HERE / "policy.toml"
 MAKE_DASHBOARDS = ("grafana_foundation_sdk", "yaml")
 SPAN_EVENTS = sorted(EVENT_NAMES)
-SEVERITY = 'set(log.severity_text, "") where not IsMatch(log.severity_text, "^[A-Z]{0,8}[0-9]?$")'
 
 
 def ottl(pattern: str) -> str:
@@ -50,14 +49,21 @@ def listed(keys: Iterable[str]) -> str:
     return "[" + ", ".join(ottl(key) for key in keys) + "]"
 
 
+SEVERITY = f'set(log.severity_text, "") where not ContainsValue({listed(["", *sorted(SEVERITIES)])}, log.severity_text)'
+
+
 def checks(place: str, forms_of: dict[str, Form]) -> Iterator[str]:
     """The statements that keep the known keys of a map, and of these the values that have their form."""
+    # OTLP may repeat a key: a look at it would see the first alone, and keep all. This makes the map anew, without.
+    yield f"flatten({place})"
     yield f"keep_keys({place}, {listed(forms_of)})"
     for key, form in forms_of.items():
         value = f"{place}[{ottl(key)}]"
         misfit = []
         if form.patterns:
-            misfit.append(f"not IsMatch({value}, {ottl(form.pattern)})")
+            # IsMatch turns any value into a text: of bytes it would see base64, which has no sign of what is in it.
+            plain = f"IsString({value}) or IsInt({value}) or IsBool({value})"
+            misfit.append(f"(not ({plain}) or not IsMatch({value}, {ottl(form.pattern)}))")
         if form.is_number:
             misfit.append(f"not IsInt({value}) and not IsDouble({value})")
         change = f"delete_key({place}, {ottl(key)})" if form.goes else f"set({value}, {ottl(OTHER)})"
@@ -66,18 +72,17 @@ def checks(place: str, forms_of: dict[str, Form]) -> Iterator[str]:
 
 def around(vocabulary: Vocabulary) -> dict[str, list[str]]:
     """What stands around every signal: the resource and the scope."""
-    resource = [f"keep_keys(resource.attributes, {listed(vocabulary.resource)})"]
-    for key, pattern in vocabulary.resource.items():
-        value = f"resource.attributes[{ottl(key)}]"
-        resource.append(f"set({value}, {ottl(OTHER)}) where {value} != nil and not IsMatch({value}, {ottl(pattern)})")
     url = ottl(SCHEMA_URL)
     return {
-        "resource": [*resource, f'set(resource.schema_url, "") where resource.schema_url != {url}'],
+        "resource": [
+            *checks("resource.attributes", vocabulary.resource),
+            f'set(resource.schema_url, "") where resource.schema_url != {url}',
+        ],
         "scope": [
             'delete_matching_keys(scope.attributes, ".*")',
             f'set(scope.schema_url, "") where scope.schema_url != {url}',
-            f'set(scope.name, {ottl(OTHER)}) where not IsMatch(scope.name, "^[A-Za-z0-9_.-]{{0,100}}$")',
-            'set(scope.version, "") where not IsMatch(scope.version, "^[0-9A-Za-z.+-]{0,40}$")',
+            f"set(scope.name, {ottl(OTHER)}) where not IsMatch(scope.name, {ottl(vocabulary.scope_name)})",
+            f'set(scope.version, "") where not IsMatch(scope.version, {ottl(f"^({VERSION.pattern})?$")})',
         ],
     }
 
@@ -129,7 +134,7 @@ def metrics(vocabulary: Vocabulary) -> dict[str, list[str]]:
         "metric": [
             'set(metric.description, "")',
             'delete_matching_keys(metric.metadata, ".*")',
-            'set(metric.unit, "") where not IsMatch(metric.unit, "^[A-Za-z0-9%{}/_.]{0,32}$")',
+            f'set(metric.unit, "") where not ContainsValue({listed(["", *vocabulary.units])}, metric.unit)',
         ],
         "datapoint": [
             *checks("datapoint.attributes", labels),
@@ -142,7 +147,7 @@ def metrics(vocabulary: Vocabulary) -> dict[str, list[str]]:
 
 def lines(vocabulary: Vocabulary) -> dict[str, list[str]]:
     """Statements for JSON lines, read from files: the same fields, each in its form, written again as one line."""
-    sentences = "|".join(re.escape(one.message).replace(r"\ ", " ") for one in EVENTS)
+    sentences = "|".join(literal(one.message) for one in EVENTS)
     fields = {
         **vocabulary.lines,
         "event": Form([words(one.name for one in EVENTS)]),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from otel_ws import forms
 from otel_ws.declarations import Declarations
+from otel_ws.loaded import VERSION
 from otel_ws.semconv import ATTRIBUTES, CLOSE_CODE, EVENTS, IDS, METRICS, OTHER, ROLE, SUBPROTOCOL, Attribute, Kind
 from otel_ws.semconv.conventions import (
     ATTRIBUTE_CONVENTIONS,
@@ -19,14 +20,17 @@ from otel_ws.semconv.conventions import (
     RESOURCE_CONVENTIONS,
     Convention,
 )
-from otel_ws.semconv.words import EVENT_NAMES, SUBPROTOCOLS
+from otel_ws.semconv.words import EVENT_NAMES, SCOPES, SUBPROTOCOLS, UNITS
 
-# Longer lists become the form that all their words have.
-MOST_WORDS = 40
 _UUID = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 ID = f"[0-9]{{1,19}}|{_UUID}|[0-7][0-9A-HJKMNP-TV-Z]{{25}}|p_[0-9a-f]{{32}}"
-TEMPLATE_LETTERS = r"A-Za-z0-9_\-./~:{}<>()\[\]^$?*+|\\#,="
+# Without the sign that stands between a name and its value.
+TEMPLATE_LETTERS = r"A-Za-z0-9_\-./~:{}<>()\[\]^$?*+|\\#,"
 ROUTE = r"/[A-Za-z0-9_\-./~:{}]{0,199}"
+# Where a route of the application's own stands: on spans and points, and in JSON lines.
+ROUTES = ("http.route", "http_route", "http.target", "route")
+# Instrumentations, by the packages that they are released in.
+SCOPE = r"(otel_ws|opentelemetry)(\.[a-z0-9_]{1,30}){0,6}"
 WORD = "[A-Za-z_][A-Za-z0-9_.:-]{0,199}"
 # Go's regular expressions look neither ahead nor back, so these are wider than the library's.
 TEXTS = {
@@ -38,6 +42,11 @@ TEXTS = {
     Kind.CLOSE_CODE: f"[1-4][0-9]{{3}}|{OTHER}",
 }
 PLACE = "[A-Za-z0-9_][A-Za-z0-9_.:+-]{0,79}"
+# Of a resource's places those that are no names.
+EXACT_PLACES = {
+    **dict.fromkeys(("telemetry.sdk.version", "telemetry.distro.version"), VERSION.pattern),
+    "container.id": "[0-9a-f]{12}|[0-9a-f]{64}",
+}
 # A log line's own fields, beside those that are declared.
 LINE_FIELDS = {
     "timestamp": "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,15}Z",
@@ -47,6 +56,7 @@ LINE_FIELDS = {
 }
 # What the two connectors make of spans: their metrics, and the labels of these.
 CONNECTORS = r"traces[._](span[._]metrics|service[._]graph)[._][a-z._]+"
+CONNECTOR_UNITS = ("{call}", "s")
 CONNECTOR_LABELS = {
     "span.name": "",
     "span.kind": "SPAN_KIND_[A-Z]+",
@@ -85,17 +95,19 @@ class Form:
         return f"^({'|'.join(alternatives)})$"
 
 
+def literal(text: str) -> str:
+    """A pattern for one text."""
+    return re.escape(text).replace(r"\ ", " ")
+
+
 def split(pattern: str) -> list[str]:
     """A pattern's alternatives, where none of them holds a group."""
     return pattern.split("|") if not set("([") & set(pattern) else [pattern]
 
 
 def words(choices: Iterable[str]) -> str:
-    """A pattern for a closed list, or for the form of its words where it is long."""
-    listed = sorted(choices)
-    if len(listed) > MOST_WORDS:
-        return r"[A-Za-z0-9_./-][A-Za-z0-9_. /-]{0,63}"
-    return "|".join(re.escape(one) for one in listed)
+    """A pattern for a closed list."""
+    return "|".join(literal(one) for one in sorted(choices))
 
 
 class Vocabulary:
@@ -105,7 +117,7 @@ class Vocabulary:
         self.declared = declared
         self.spans: dict[str, Form] = {}
         self.labels: dict[str, Form] = {}
-        self.resource = dict.fromkeys((*forms.RESOURCE, *RESOURCE_CONVENTIONS), f"^({PLACE})$")
+        self.resource = {key: Form([EXACT_PLACES.get(key, PLACE)]) for key in forms.RESOURCE}
         self.lines: dict[str, Form] = {}
         for attribute in ATTRIBUTES:
             self._ours(attribute)
@@ -115,10 +127,11 @@ class Vocabulary:
         for conventions, places in (
             (ATTRIBUTE_CONVENTIONS, (self.spans, self.labels)),
             (LABEL_CONVENTIONS, (self.labels,)),
+            (RESOURCE_CONVENTIONS, (self.resource,)),
         ):
             for key, convention in conventions.items():
                 for place in places:
-                    if place is self.spans or convention.kind is not Kind.ID:
+                    if place is not self.labels or convention.kind is not Kind.ID:
                         self._foreign(place, key, convention)
         self._declared()
         for key, pattern in CONNECTOR_LABELS.items():
@@ -126,8 +139,11 @@ class Vocabulary:
         for key, pattern in LINE_FIELDS.items():
             self.lines[key] = Form([pattern], goes=True)
 
-    @staticmethod
-    def _add(place: dict[str, Form], key: str, kind: Kind, choices: Iterable[str] = (), pattern: str = "") -> None:
+    def _add(
+        self, place: dict[str, Form], key: str, kind: Kind, choices: Iterable[str] = (), pattern: str = ""
+    ) -> None:
+        if key in ROUTES:
+            pattern = self.routes or pattern
         place.setdefault(key, Form()).add(kind, choices, pattern)
 
     def _choices(self, attribute: Attribute) -> tuple[str, ...]:
@@ -163,6 +179,13 @@ class Vocabulary:
             for key in self.declared.numbers:
                 self._add(place, key, Kind.NUMBER)
 
+    # --- routes -----------------------------------------------------------------------------------------
+    @property
+    def routes(self) -> str:
+        """A pattern for the application's routes: its templates with a slash and no space; empty where it has none."""
+        declared = [literal(text) for text in self.declared.templates if "/" in text and " " not in text]
+        return "|".join([*declared, OTHER]) if declared else ""
+
     # --- names ------------------------------------------------------------------------------------------
     @property
     def metric_ids(self) -> list[str]:
@@ -177,6 +200,18 @@ class Vocabulary:
         return f"^({'|'.join(re.escape(name) for name in sorted(known))}|{CONNECTORS})$"
 
     @property
+    def units(self) -> list[str]:
+        """The units that are kept."""
+        ours = {one.unit for one in METRICS} | set(METRIC_CONVENTIONS.values())
+        return sorted({*ours, *UNITS, *CONNECTOR_UNITS} - {""})
+
+    @property
+    def scope_name(self) -> str:
+        """A pattern for the instrumentations, loggers and declared names that records may come from."""
+        known = [literal(name) for name in sorted({*SCOPES, *self.declared.templates, OTHER})]
+        return f"^(|{'|'.join(known)}|{SCOPE})$"
+
+    @property
     def event_names(self) -> list[str]:
         """The events that are kept by name."""
         return [*(one.name for one in EVENTS), *sorted(EVENT_NAMES), *self.declared.templates]
@@ -184,6 +219,6 @@ class Vocabulary:
     @property
     def span_name(self) -> str:
         """A pattern for names of spans: a declared text; a word, with a route behind it; the layer's."""
-        declared = [re.escape(text).replace(r"\ ", " ") for text in self.declared.templates]
+        declared = [literal(text) for text in self.declared.templates]
         layer = f"(publish|process) [{TEMPLATE_LETTERS}]{{1,200}}"
-        return f"^({'|'.join([*declared, layer, f'{WORD}( ({ROUTE}|{OTHER}))?'])})$"
+        return f"^({'|'.join([*declared, layer, f'{WORD}( ({self.routes or ROUTE}|{OTHER}))?'])})$"

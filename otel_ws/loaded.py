@@ -18,7 +18,7 @@ LONGEST: Final = 200
 _PARTS: Final = 12
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.(?:[A-Za-z_]\w*|<locals>))*", re.ASCII)
 # No leading zeros and few digits in a part: what is written so is neither a telephone number nor an address.
-_VERSION = re.compile(
+VERSION = re.compile(
     r"(?:0|[1-9][0-9]{0,3})(?:\.(?:0|[1-9][0-9]{0,2})){0,2}(?:\.?(?:a|b|rc|dev|post)(?:0|[1-9][0-9]{0,2})){0,2}"
 )
 # What a class says of itself, past a metaclass that may say otherwise.
@@ -30,7 +30,7 @@ _CONTENT = type.__dict__["__dict__"].__get__
 
 def is_version(text: str) -> bool:
     """Whether the text has the form of a release, such as ``1.45.2`` or ``0.66b1``."""
-    return len(text) <= 32 and _VERSION.fullmatch(text) is not None
+    return len(text) <= 32 and VERSION.fullmatch(text) is not None
 
 
 def is_module(name: str) -> bool:

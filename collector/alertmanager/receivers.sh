@@ -26,7 +26,7 @@ check() {
 
 # The same for what is in a secret's file.
 check_secret() {
-    [ -r "$secrets/$1" ] || wrong "the file that $2 names cannot be read by user $(id -u): chmod 444 it"
+    [ -r "$secrets/$1" ] || wrong "the file that $2 names cannot be read by user $(id -u): chmod 644 it"
     [ "$(grep -c . "$secrets/$1")" = 1 ] || wrong "the file that $2 names must have one line"
     grep . "$secrets/$1" | grep -Eqx "$3" || wrong "the file that $2 names must hold $4"
 }
@@ -40,8 +40,10 @@ changes=
 
 # One of the receivers: name, secret, setting with its file, form of the secret, what that is.
 receiver() {
-    # A file that is there and cannot be read has a size, too.
-    if [ -s "$secrets/$2" ]; then
+    # A file that is there and cannot be read has a size, too. Docker makes a folder where it finds nothing.
+    if [ -d "$secrets/$2" ]; then
+        wrong "$3 must name a file"
+    elif [ -s "$secrets/$2" ]; then
         check_secret "$2" "$3" "$4" "$5"
         called="$called, $1"
     else

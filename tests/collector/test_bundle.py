@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +64,6 @@ def test_rules_read_metrics_that_exist() -> None:
         words = {word for word in words if not re.fullmatch(r"[smhd]|e|x", word)}
         strange = {word for word in words - known if not FOREIGN.fullmatch(word)}
         assert not strange, rule.get("alert") or rule.get("record")
-
-
-def test_what_is_planned_is_not_there_yet() -> None:
-    """The list of metrics to come shrinks when they come."""
 
 
 @pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])
@@ -161,6 +160,133 @@ def test_what_is_mounted_is_there(overlay: str) -> None:
             assert secret["source"] in made["secrets"]
 
 
+# The programs that health checks run; each is in its image.
+ASKED_BY = {
+    "prometheus": "promtool",
+    "alertmanager": "wget",
+    "loki": "/usr/bin/loki",
+    "tempo": "/tempo",
+    "grafana": "wget",
+}
+PROMETHEUS = [
+    "--config.file=/etc/prometheus/prometheus.yml",
+    "--storage.tsdb.path=/prometheus",
+    "--web.listen-address=0.0.0.0:9090",
+    "--web.enable-otlp-receiver",
+    "--web.user-assets=/etc/runbooks",
+    "--enable-feature=exemplar-storage",
+    "--log.level=warn",
+]
+GRAFANA = {
+    "GF_SECURITY_ADMIN_PASSWORD__FILE": "/run/password/grafana",
+    "GF_SECURITY_DISABLE_GRAVATAR": "true",
+    "GF_SECURITY_COOKIE_SAMESITE": "strict",
+    "GF_ANALYTICS_REPORTING_ENABLED": "false",
+    "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
+    "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES": "false",
+    "GF_NEWS_NEWS_FEED_ENABLED": "false",
+    "GF_USERS_ALLOW_SIGN_UP": "false",
+    "GF_USERS_DEFAULT_THEME": "system",
+    "GF_PATHS_PROVISIONING": "/etc/grafana/provisioning",
+}
+GRAFANA_OUTSIDE = {
+    "GF_SERVER_PROTOCOL": "https",
+    "GF_SERVER_CERT_FILE": "/run/secrets/tls_certificate",
+    "GF_SERVER_CERT_KEY": "/run/secrets/tls_key",
+    "GF_SECURITY_COOKIE_SECURE": "true",
+    "GF_SECURITY_STRICT_TRANSPORT_SECURITY": "true",
+}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_who_may_do_what_is_written_down(overlay: str) -> None:
+    """Grafana's settings and Prometheus' options are these: no guest, no known password, no API that deletes."""
+    services = with_overlay(overlay)["services"]
+
+    assert services["grafana"]["environment"] == GRAFANA | (GRAFANA_OUTSIDE if "prod" in overlay else {})
+    assert services["prometheus"]["command"] == PROMETHEUS
+    for name in ("grafana", "prometheus"):
+        assert not services[name].get("entrypoint"), name
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_health_checks_run_what_is_in_the_image(overlay: str) -> None:
+    """Without a shell, a program that the image has."""
+    checks = {
+        name: service["healthcheck"]["test"]
+        for name, service in with_overlay(overlay)["services"].items()
+        if "healthcheck" in service
+    }
+
+    assert {name: test[1] for name, test in checks.items()} == ASKED_BY
+    assert {test[0] for test in checks.values()} == {"CMD"}
+
+
+def owners() -> dict[str, str]:
+    """Who writes to each volume of the bundle: user and group by its name."""
+    found = {}
+    for name, service in with_overlay("compose.yaml")["services"].items():
+        for mount in service.get("volumes", []):
+            if mount["type"] == "volume" and not mount.get("read_only") and name != "prepare":
+                found[mount["source"]] = service["user"]
+    return found
+
+
+def prepare() -> str:
+    """What the first service does."""
+    return str(with_overlay("compose.yaml")["services"]["prepare"]["command"][-1]).replace("$$", "$")
+
+
+def test_each_program_is_given_its_volume() -> None:
+    """No program is root: whatever it writes to is made its own first."""
+    given = {
+        folder.removeprefix("/volumes/"): owner
+        for owner, folders in re.findall(r"^chown (\d+:\d+) (.+)$", prepare(), re.MULTILINE)
+        for folder in folders.split()
+    }
+    readers = {"password": "472:0", "password/grafana": "472:0", "lines": "0:10001"}
+
+    assert given == owners() | readers
+    # Looked at by root below.
+    assert "\nchmod 3777 /volumes/lines\n" in prepare()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives files away")
+def test_the_collector_reads_what_applications_write() -> None:
+    """Twice prepared: lines of another user, whose files others cannot read, are the collector's group's to read."""
+    service = with_overlay("compose.yaml")["services"]
+    capabilities = ",".join(f"+{name.lower()}" for name in service["prepare"]["cap_add"])
+    # Not pytest's own folder, which nobody but root may enter.
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        volumes = Path(folder) / "volumes"
+        for mount in service["prepare"]["volumes"]:
+            (volumes / Path(mount["target"]).name).mkdir(parents=True)
+        script = prepare().replace("/volumes", str(volumes))
+        for _ in range(2):
+            subprocess.run(["setpriv", f"--bounding-set=-all,{capabilities}", "sh", "-euc", script], check=True)
+        written = volumes / "lines" / "shop.jsonl"
+        subprocess.run(
+            ["sh", "-c", f"umask 027; echo line > {written}"], user=1000, group=1000, extra_groups=[], check=True
+        )
+        uid, gid = map(int, service["collector"]["user"].split(":"))
+        read = subprocess.run(["cat", written], user=uid, group=gid, extra_groups=[], capture_output=True, check=False)
+
+        assert read.stdout == b"line\n"
+        assert {name: f"{(at := (volumes / name).stat()).st_uid}:{at.st_gid}" for name in owners()} == owners()
+
+
+def test_jaeger_is_asked_for_by_its_own_setting() -> None:
+    """Whatever other profiles there are; and each file that the collector is given is there."""
+    for overlay, settings in OVERLAYS.items():
+        for given, last in (({}, "tempo"), ({"TRACES": "jaeger"}, "jaeger")):
+            environment = {**settings, "COMPOSE_PROFILES": "jaeger,debug", **given}
+            services = compose.load(*dict.fromkeys(("compose.yaml", overlay)), environment=environment)["services"]
+            files = [option.removeprefix("--config=/etc/otelcol/") for option in services["collector"]["command"]]
+            assert f"traces-{last}.yaml" == [file for file in files if file.startswith("traces-")][-1]
+            assert all((BUNDLE / "otelcol" / file).is_file() for file in files)
+
+
 def test_health_checks_and_waiting_agree() -> None:
     """Whoever waits for another's health waits for one that has a check."""
     services = compose.load()["services"]
@@ -171,7 +297,8 @@ def test_health_checks_and_waiting_agree() -> None:
 
 def test_every_variable_is_explained() -> None:
     """What compose reads from its environment stands in .env.example, and nothing else does."""
-    used = set()
+    # Compose's own.
+    used = {"COMPOSE_FILE", "COMPOSE_PROFILES"}
     for path in BUNDLE.glob("compose*.yaml"):
         used |= {found[1] for found in compose.VARIABLE.finditer(path.read_text(encoding="utf-8"))}
     explained = set(re.findall(r"^#?([A-Z_]+)=", (BUNDLE / ".env.example").read_text(encoding="utf-8"), re.MULTILINE))

@@ -9,7 +9,6 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,7 +16,9 @@ from tests.collector.stack import build
 from tests.collector.stack.desk import (
     ALWAYS,
     GRAFANA,
+    HOSTILE,
     KEY,
+    MARK,
     NEVER,
     NOW,
     PASSWORD,
@@ -29,6 +30,7 @@ from tests.collector.stack.desk import (
     alert,
     ended,
     fire,
+    hostile,
     prepared,
     started,
 )
@@ -288,36 +290,37 @@ def test_tickets_wait_until_somebody_is_at_work(night: Desk) -> None:
     assert muted == {"webhook": [], "ticket": ["outside business hours"]}
 
 
-MARK = "mark0of0a0person"
-
-
-def hostile(service: str) -> dict[str, Any]:
-    """An alert of the rules with a mark wherever none of the rules has anything."""
-    one = alert(
-        "HttpErrors", service, user_email=MARK, subject=f"of {MARK}@example.org", reason=f"said {MARK}, and more"
-    )
-    one["annotations"] |= {
-        "note": MARK,
-        "runbook_url": f"see {MARK}",
-        "dashboard_url": f'http://localhost:3000/"><{MARK}>',
-    }
-    return {**one, "generatorURL": f"http://prometheus.example.org/graph?{MARK}"}
-
-
-def test_what_no_rule_says_is_told_to_nobody(desk: Desk) -> None:
-    """Labels and annotations of no list, values of no form, the place where it was made: the mark is nowhere."""
-    one = hostile("marked")
+@pytest.mark.parametrize("how", HOSTILE)
+def test_what_no_rule_says_is_told_to_nobody(how: str, desk: Desk) -> None:
+    """Labels and annotations of no list, values, texts and links of no form, where it was made: the mark is nowhere."""
+    service = f"marked-{how}"
+    one = hostile(service, how)
 
     desk.fire(one)
     for receiver in RECEIVERS:
-        assert "marked: HTTP requests fail" in desk.wait("marked", receiver).text
+        assert "HttpErrors" in desk.wait(service, receiver).text
     desk.fire(ended(one))
     for receiver in RECEIVERS:
-        desk.wait("marked", receiver, OVER.get(receiver, "RESOLVED"))
+        desk.wait(service, receiver, OVER.get(receiver, "RESOLVED"))
 
     assert [message.receiver for message in desk.told() if MARK in message.text] == []
     assert MARK not in desk.stack.log("alertmanager")
-    assert "subject=_OTHER" in desk.wait("marked", "slack").text
+    assert "subject=_OTHER" in desk.wait(service, "slack").text
+    # A program is still told fields, and no text that holds them.
+    (told,) = desk.wait(service, "webhook").body["alerts"]
+    assert set(told["annotations"].values()) == {""}
+
+
+def test_every_text_of_the_rules_is_told(desk: Desk) -> None:
+    """Each summary and description has the form that is let through."""
+    services = {name: f"words-{number:02}" for number, name in enumerate(RULES) if name != "CollectorDown"}
+    made = {name: alert(name, service) for name, service in services.items()}
+    desk.fire(*made.values())
+
+    for name, service in services.items():
+        (told,) = desk.wait(service, "webhook").body["alerts"]
+        for key in ("summary", "description"):
+            assert told["annotations"][key] == made[name]["annotations"][key], name
 
 
 def shown_secrets(stack: Stack) -> list[str]:

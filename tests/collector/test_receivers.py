@@ -151,6 +151,20 @@ def test_labels_that_rules_tell_are_told(stack: Stack) -> None:
     assert wanted <= set(names.split("|"))
 
 
+def test_a_folder_in_place_of_a_file_is_named(stack: Stack) -> None:
+    """In one line, as everything that is wrong."""
+    write(stack, {})
+    path = stack.places.folder(SECRETS) / SECRET_OF["slack"]
+    path.unlink()
+    path.mkdir()
+    command = stack.command("alertmanager")[:2]
+    environment = stack.environment("alertmanager")
+    done = subprocess.run([*command, "true"], env=environment, capture_output=True, text=True, check=False, timeout=20)
+    path.rmdir()
+
+    assert (done.returncode, done.stderr) == (2, "alerts: ALERT_SLACK_URL_FILE must name a file\n")
+
+
 @pytest.mark.parametrize(
     ("secrets", "settings", "named"),
     [

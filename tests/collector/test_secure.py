@@ -8,7 +8,9 @@ import shutil
 import ssl
 from collections.abc import Iterator
 
+import grpc  # type: ignore[import-untyped]
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 
 from tests.collector.stack import compose, sending
 from tests.collector.stack.certificate import certificate
@@ -54,20 +56,45 @@ def status(stack: Stack, *, token: str | None, is_tls: bool = True) -> int:
         door.close()
 
 
+def grpc_status(stack: Stack, *, token: str | None, is_tls: bool = True) -> grpc.StatusCode:
+    """The same through the other door, OTLP's own: gRPC."""
+    address = f"127.0.0.1:{stack.places.port('collector', 4317)}"
+    request = sending.spans(sending.Service("secure"), [sending.Span()])
+    trusted = (stack.places.folder(SECRETS) / "tls_certificate").read_bytes()
+    channel = (
+        grpc.secure_channel(address, grpc.ssl_channel_credentials(trusted))
+        if is_tls
+        else grpc.insecure_channel(address)
+    )
+    with channel:
+        said = (("authorization", f"Bearer {token}"),) if token else ()
+        try:
+            TraceServiceStub(channel).Export(  # type: ignore[no-untyped-call]
+                request, timeout=10, metadata=said
+            )
+        except grpc.RpcError as error:
+            code: grpc.StatusCode = error.code()
+            return code
+    return grpc.StatusCode.OK
+
+
 def test_the_token_opens(secure: Stack) -> None:
     """Over TLS, with the token."""
     assert status(secure, token=TOKEN) == 200
+    assert grpc_status(secure, token=TOKEN) is grpc.StatusCode.OK
 
 
 @pytest.mark.parametrize("token", [None, "another"])
 def test_nothing_else_opens(token: str | None, secure: Stack) -> None:
     """Without the token, or with another one."""
     assert status(secure, token=token) == 401
+    assert grpc_status(secure, token=token) is grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_plain_text_is_refused(secure: Stack) -> None:
     """The token does not travel in the open."""
     assert status(secure, token=TOKEN, is_tls=False) in (0, 400)
+    assert grpc_status(secure, token=TOKEN, is_tls=False) is grpc.StatusCode.UNAVAILABLE
 
 
 def test_no_secret_is_in_the_log(secure: Stack) -> None:

@@ -34,3 +34,6 @@ def test_the_search_finds_what_is_there(kept: Kept) -> None:
     """Without the pass marks are in every backend: the search works, and the pass is what stops them."""
     for where in ("tempo", "jaeger", "loki", "prometheus", "exemplars"):
         assert len(kept.seen(where)) >= 2, where
+    for where in ("tempo", "jaeger", "loki"):
+        for kind in ("again]", "as bytes]"):
+            assert [place for place in kept.seen(where) if kind in place], (where, kind)

@@ -38,6 +38,31 @@ WIKI = "https://wiki.example.org/runbooks"
 HOURS = re.compile(r"(?<=    time_intervals:\n)(      - .*\n)+")
 ALWAYS, NEVER = "      - years: ['1999:2999']\n", "      - years: ['1999']\n"
 NOW = dt.datetime.now(dt.UTC)
+MARK = "mark0of0a0person"
+
+
+# Annotations with a mark, each in a text or an address that no rule has.
+HOSTILE = {
+    "words": {
+        "note": MARK,
+        "summary": f"<{MARK}@example.org> was here",
+        "description": f"of {MARK}\nand of another",
+        "runbook_url": f"see {MARK}",
+        "dashboard_url": f'http://localhost:3000/"><{MARK}>',
+    },
+    "addresses": {
+        "summary": f"see https://example.org/{MARK}",
+        "description": f"see www.{MARK}.example.org",
+        "runbook_url": f"https://{MARK}:word@wiki.example.org/page",
+        "dashboard_url": f"http://localhost:3000/d/otel-ws-errors?user={MARK}",
+    },
+    "signs": {
+        "summary": f'{MARK}", "x": "',
+        "description": f"{MARK}\u0007",
+        "runbook_url": f"https://wiki.example.org/\u0001{MARK}",
+        "dashboard_url": f"https://grafana.example.org/d#{MARK}",
+    },
+}
 
 
 @dataclass
@@ -83,6 +108,20 @@ def alert(name: str, service: str, **more: str) -> dict[str, Any]:
     texts = {key: re.sub(r"\{\{.*?\}\}", "7", text) for key, text in texts.items()}
     labels = {"service_name": service, "deployment_environment_name": "test", **rule["labels"], **more}
     return {"labels": {"alertname": name, **labels}, "annotations": texts, "startsAt": NOW.isoformat()}
+
+
+def hostile(service: str, how: str = "words") -> dict[str, Any]:
+    """An alert of the rules with a mark wherever none of the rules has anything."""
+    one = alert(
+        "HttpErrors",
+        service,
+        user_email=MARK,
+        subject=f"of {MARK}@example.org",
+        reason=f"said {MARK}, and more",
+        slo=f"http://{MARK}",
+    )
+    one["annotations"] |= HOSTILE[how]
+    return {**one, "generatorURL": f"http://prometheus.example.org/graph?{MARK}"}
 
 
 def fire(stack: Stack, *alerts: dict[str, Any]) -> None:

@@ -1,10 +1,14 @@
 """A marked secret in every text field of the three OTLP requests, found by walking the protocol's own description.
 
+Attributes hold one under a strange key, as a key, under a listed key, under a listed key that is there twice, and as
+bytes, in a list and in a map.
+
 It remembers where each mark was put, so that a find tells its place; it refuses to know what should stop it.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 import secrets
 import time
@@ -20,14 +24,17 @@ REQUESTS: Final[dict[str, Any]] = {
     "logs": ExportLogsServiceRequest,
     "metrics": ExportMetricsServiceRequest,
 }
-# A key that may stay, in each message that has attributes: its value is marked.
+# Keys that may stay, in each message that has attributes: the value of the first is marked; the second has a value
+# that may stay, and is there again with a mark; the third has a mark as bytes.
 LISTED: Final = {
-    "Resource": "deployment.environment.name",
-    "Span": "user.id",
-    "Event": "http.route",
-    "Link": "user.id",
-    "LogRecord": "ws.role",
-    "InstrumentationScope": "user.id",
+    "Resource": ("deployment.environment.name", ("service.namespace", "shop"), "service.instance.id"),
+    "Span": ("http.route", ("user.id", "12"), "ws.message.type"),
+    "Event": ("http.route", ("user.id", "12"), "ws.message.type"),
+    "Link": ("http.route", ("user.id", "12"), "ws.message.type"),
+    "LogRecord": ("ws.role", ("user.id", "12"), "http.route"),
+    "InstrumentationScope": ("ws.role", ("user.id", "12"), "http.route"),
+    "Metric": ("status", ("type", "json"), "http_route"),
+    "Point": ("status", ("type", "json"), "http_route"),
 }
 KINDS: Final = {
     "ws.messages": "sum",
@@ -38,10 +45,16 @@ KINDS: Final = {
 NUMBERS: Final = {"severity_number": 9, "kind": 2, "code": 2, "as_double": 1.5, "as_int": 7}
 
 
-class Marks:
-    """Hands marks out. A mark is two words, as a name is, and is found again however a backend writes it."""
+def in_bytes(text: str) -> bytes:
+    """A text as bytes that base64 fills no sign up for: it would tell them from a word."""
+    return text.ljust(-(-len(text) // 3) * 3).encode()
 
-    def __init__(self) -> None:
+
+class Marks:
+    """Hands marks out. A mark is two words, as a name is, or ends otherwise; it is found as any backend writes it."""
+
+    def __init__(self, end: str = " Doe") -> None:
+        self._end = end
         self.token = secrets.token_hex(3)
         # One of its own, so that nobody takes an earlier run's records for this one's.
         self.service = f"sent-{self.token}"
@@ -51,12 +64,18 @@ class Marks:
     def new(self, place: str) -> str:
         """A mark for one place."""
         self.places.append(place)
-        return f"Mark{self.token}x{len(self.places) - 1:04d} Doe"
+        return self._text(len(self.places) - 1)
+
+    def _text(self, number: int) -> str:
+        return f"Mark{self.token}x{number:04d}{self._end}"
 
     def seen_in(self, text: str) -> set[str]:
         """The places whose mark stands in a text."""
         found = re.findall(rf"mark{self.token}x(\d{{4}})", text, re.IGNORECASE)
-        return {self.places[int(number)] for number in found}
+        seen = {self.places[int(number)] for number in found}
+        # As JSON has bytes.
+        encoded = [base64.b64encode(in_bytes(self._text(number))).decode() for number in range(len(self.places))]
+        return seen | {place for place, one in zip(self.places, encoded, strict=True) if one in text}
 
     def request(self, signal: str) -> Any:
         """One request of a signal, with a mark wherever a text fits."""
@@ -100,7 +119,11 @@ class Marks:
     def _attributes(self, pairs: Any, kind: str, place: str) -> None:
         pairs.add(key="display.name").value.string_value = self.new(f"{place}[a key that is not listed]")
         pairs.add(key=self.new(f"{place}[the key]")).value.string_value = "x"
-        pairs.add(key=LISTED.get(kind, "status")).value.string_value = self.new(f"{place}[a listed key]")
+        listed, (twice, fits), other = LISTED[kind]
+        pairs.add(key=listed).value.string_value = self.new(f"{place}[a listed key]")
+        pairs.add(key=twice).value.string_value = fits
+        pairs.add(key=twice).value.string_value = self.new(f"{place}[a listed key, again]")
+        pairs.add(key=other).value.bytes_value = in_bytes(self.new(f"{place}[a listed key, as bytes]"))
         inner = pairs.add(key="match.id").value.array_value.values.add()
         inner.string_value = self.new(f"{place}[a listed key, in a list]")
         inner = pairs.add(key="tournament.id").value.kvlist_value.values.add(key="inner").value

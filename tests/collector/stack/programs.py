@@ -74,7 +74,7 @@ class Stack:
         self.more_options: dict[str, list[str]] = {}
         self.settings: dict[str, dict[str, str]] = {}
         self.ready: dict[str, float] = {}
-        self._services = compose.load(environment={"COMPOSE_PROFILES": profile})["services"]
+        self._services = compose.load(environment={"COMPOSE_PROFILES": profile, "TRACES": profile})["services"]
         self.places.write(keep_every_trace=keep_every_trace)
         (data / "logs").mkdir(exist_ok=True)
         for name, (_, number, _) in BINARIES.items():
