@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import time
@@ -10,15 +11,15 @@ from collections.abc import Iterator
 import pytest
 
 from tests.collector.stack import sending
-from tests.collector.stack.programs import Stack, eventually
+from tests.collector.stack.programs import Stack, call, eventually
 from tests.collector.stack.questions import Questions
 from tests.collector.stack.waits import set_in_collector
 
 BACKENDS = ("prometheus", "loki", "tempo", "jaeger")
 COUNT = 500
 BATCH = 50
-# The tests' decision_wait, and the time until a decided trace is in the queue.
-DECIDED_SECONDS = 4.0
+# Spans that wait in each queue of traces.
+QUEUED = re.compile(r'^otelcol_exporter_queue_size\{data_type="traces",[^}]*\} (\d+)', re.MULTILINE)
 PATIENCE = 60
 OUTAGE_SECONDS, TURNS = 120, 40
 
@@ -43,6 +44,16 @@ def send(stack: Stack, service: sending.Service, numbers: range = range(COUNT)) 
         (("http_route", f"/{number}/"),): float(number + 1) for number in numbers
     }
     assert sending.post(stack, sending.points(service, "ws.messages", rows))[0] == 200
+
+
+def decided(stack: Stack, count: int) -> bool:
+    """Whether so many spans left the sampling, and wait in the queue of each backend of traces."""
+
+    def queued() -> bool:
+        sizes = QUEUED.findall(call(stack.places.url("collector", 8888, "/metrics"))[1])
+        return len(sizes) == 2 and all(int(size) >= count for size in sizes)
+
+    return eventually(queued)
 
 
 def arrived(stack: Stack, service: sending.Service) -> dict[str, int]:
@@ -73,20 +84,20 @@ def everything(count: int) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    ("name", "wait", "how", "lost"),
+    ("name", "waits", "how", "lost"),
     [
-        ("killed", DECIDED_SECONDS, signal.SIGKILL, set()),
-        ("stopped", 0.2, signal.SIGTERM, set()),
+        ("killed", True, signal.SIGKILL, set()),
+        ("stopped", False, signal.SIGTERM, set()),
         # What waits for its sampling decision is in memory alone.
-        ("killed-early", 0.0, signal.SIGKILL, {"traces in Tempo", "traces in Jaeger"}),
+        ("killed-early", False, signal.SIGKILL, {"traces in Tempo", "traces in Jaeger"}),
     ],
 )
-def test_what_was_accepted_arrives(name: str, wait: float, how: signal.Signals, lost: set[str], frail: Stack) -> None:
+def test_what_was_accepted_arrives(name: str, waits: bool, how: signal.Signals, lost: set[str], frail: Stack) -> None:
     """Backends away, the collector ends, all come back: everything is there once, but undecided traces of a crash."""
     service = sending.Service(f"outage-{name}")
     frail.stop(*BACKENDS)
     send(frail, service)
-    time.sleep(wait)
+    assert not waits or decided(frail, COUNT)
     frail.stop("collector", how=how, patience=20)
 
     frail.start("collector", *BACKENDS)
@@ -109,7 +120,7 @@ def test_minutes_of_outage_lose_nothing(frail: Stack) -> None:
     for turn in range(TURNS):
         send(frail, service, range(turn * BATCH, (turn + 1) * BATCH))
         if turn == TURNS // 2:
-            time.sleep(DECIDED_SECONDS)
+            assert decided(frail, (turn + 1) * BATCH)
             frail.stop("collector", how=signal.SIGKILL)
             frail.start("collector")
         time.sleep(max(0.0, began + (turn + 1) * OUTAGE_SECONDS / TURNS - time.monotonic()))
