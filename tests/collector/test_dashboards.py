@@ -109,6 +109,8 @@ def known() -> dict[str, set[str]]:
         if "record" in rule:
             by = re.findall(r"by \(([^)]*)\)", rule["expr"])
             told = {label.strip() for group in by for label in group.split(",")}
+            # What is made of recorded series has their labels.
+            told = told.union(*(found[name] for name in NAME.findall(rule["expr"]) if ":" in name and name in found))
             found.setdefault(rule["record"], set()).update(told | set(rule.get("labels", {})))
     return found
 
@@ -323,6 +325,8 @@ def test_a_runbook_has_every_part(page: Path) -> None:
     assert "| what you see | what it is | what to do |" in causes
     assert len(causes.strip().splitlines()) >= 4
     assert "```promql" in over
+    condition = re.sub(r"\{[^}]*\}", "", over)
+    assert re.search(r"[<>]=?|==|absent", condition), "when it is over is a comparison"
     for language in LANGUAGES:
         assert f"```{language}\n" in text
     said = text.splitlines()[2]

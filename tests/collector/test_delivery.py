@@ -257,6 +257,15 @@ def test_a_ticket_for_what_somebody_is_called_for_is_held_back(desk: Desk) -> No
     assert not desk.about("burning", text="ErrorBudgetBurn3d")
 
 
+def test_a_full_disk_holds_no_other_ticket_back(desk: Desk) -> None:
+    """Somebody is called for the disk; that memory is short, too, is told."""
+    desk.fire(alert("DiskLow", "short-host"), alert("MemoryHigh", "short-host"))
+
+    desk.wait("short-host", "pagerduty", "DiskLow")
+    desk.wait("short-host", "slack", "MemoryHigh")
+    assert not desk.state("short-host")["MemoryHigh"]["inhibitedBy"]
+
+
 def test_nobody_is_called_for_silence_while_the_collector_is_away(desk: Desk) -> None:
     """Its absence is told, once; what it hides is not."""
     down = alert("CollectorDown", "unused")
