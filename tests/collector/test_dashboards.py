@@ -309,6 +309,18 @@ def test_every_choice_narrows_what_has_the_label() -> None:
             assert ("transport" in labels) == ('transport=~"$transport"' in inside), target
 
 
+def test_how_many_traces_are_kept_is_said() -> None:
+    """Whoever counts them must know of the cap."""
+    (cap,) = re.findall(r"spans_per_second: (\d+)", (BUNDLE / "otelcol" / "traces-tempo.yaml").read_text())
+    said = [
+        panel["description"] for board in BOARDS.values() for panel in panels.panels(board) if "description" in panel
+    ]
+
+    kept = [text for text in said if "Traces" in text and "kept" in text]
+    assert len(kept) == 2
+    assert all(f"at most {cap} spans a second" in text for text in kept)
+
+
 # --- runbooks -------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.stem)
 def test_a_runbook_has_every_part(page: Path) -> None:
