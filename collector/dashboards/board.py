@@ -46,6 +46,8 @@ BELOW: Final = LegendPlacement.BOTTOM
 KEEP: Final = "${__url_time_range}&${__all_variables}"
 # Every process of otel-ws has it, whatever it does, on every system.
 PROCESS: Final = "process_cpu_utilization_ratio"
+# Without the one that always does, and calls nobody.
+FIRING: Final = 'ALERTS{alertstate="firing",severity!="none",'
 
 # Any panel: their builders have no class in common that knows their methods.
 Panel = Any
@@ -143,7 +145,7 @@ class Board:
     def firing(self, width: int = 4) -> None:
         """How many of this dashboard's alerts call for somebody; their runbooks stand at its end."""
         names = "|".join(self.alerts())
-        expression = f'count(ALERTS{{alertstate="firing",alertname=~"{names}",{ANY_SCOPE}}}) or vector(0)'
+        expression = f'count({FIRING}alertname=~"{names}",{ANY_SCOPE}}}) or vector(0)'
         about = "Alerts that lead here and are firing. What to do stands below, under Runbooks."
         self.verdict("Alerts firing", about, "short", expression, 1, width=width)
 
@@ -279,7 +281,7 @@ def variables() -> list[dashboard.QueryVariable]:
 
 def marks() -> list[dashboard.AnnotationQuery]:
     """When alerts fired, and when processes began: what went wrong after a deploy is seen at once."""
-    fired = f'ALERTS{{alertstate="firing",{ANY_SCOPE}}}'
+    fired = f"{FIRING}{ANY_SCOPE}}}"
     alive = f"{PROCESS}{{{SCOPE}}}"
     began = f"count by (service_name) ({alive} unless {alive} offset 1m)"
     return [

@@ -117,13 +117,13 @@ def details(made: Board) -> None:
     made.lines(
         "Errors", "Class, category and handler; a trace stands behind each.", lines('event_name="WS_ERROR"', *ERROR)
     )
-    made.traces("Failed", "Traces with an error; all of them are kept.", traces("status = error"))
+    made.traces("Failed", "Traces with an error; at most 500 spans a second are kept.", traces("status = error"))
     made.lines(
         "Refusals",
         "Of tokens, limits and connections.",
         lines(REFUSED, "ws_reason", "ws_close_code", "http_route", "ws_retry_after"),
     )
     made.traces(
-        "Refused", "Traces of what was refused; all of them are kept.",
+        "Refused", "Traces of what was refused; at most 500 spans a second are kept.",
         traces('(span.ws.outcome = "rejected" || span.ws.outcome = "permission_denied")'),
     )  # fmt: skip

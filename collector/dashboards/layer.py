@@ -53,9 +53,11 @@ def verdicts(made: Board) -> None:
         "Lag, p95", "From sending to the handler.", "s",
         f"max({quantile(0.95, 'ws_layer_lag_seconds', 'service_name')})", 0.25, 1, to="messages",
     )  # fmt: skip
+    lost = recorded("service_reason:ws_layer_dropped:increase5m", 'reason!="CONSUMER_GONE"')
     made.verdict(
-        "Lost in 5 minutes", "Deliveries that the layer lost; those to nobody do not count.", "short",
-        f"sum({recorded('service_reason:ws_layer_dropped:increase5m')}) or vector(0)", 1,
+        "Lost in 5 minutes",
+        "Deliveries that the layer lost; those to nobody, and to connections that ended, do not count.", "short",
+        f"sum({lost}) or vector(0)", 1,
     )  # fmt: skip
     made.verdict(
         "Failed broadcasts", "Share of the messages to groups, over 5 minutes.", "percentunit",

@@ -52,7 +52,9 @@ def rate(name: str, *by: str, where: str = "") -> str:
 def total(name: str, *by: str, where: str = "") -> str:
     """How much a counter grew within the time that is shown.
 
-    ``increase`` misses the first value of a series; what was not there before that time counts whole.
+    ``increase`` misses the first value of a series; what was not there in the hour before that time counts whole: also,
+    once, what processes counted before Prometheus was away for longer, or began. Alerts are about shorter times, and
+    know better: see ``prometheus/rules/red.yml``.
     """
     series = select(name, *filter(None, [where]))
     return (

@@ -109,6 +109,8 @@ def known() -> dict[str, set[str]]:
         if "record" in rule:
             by = re.findall(r"by \(([^)]*)\)", rule["expr"])
             told = {label.strip() for group in by for label in group.split(",")}
+            # What is made of recorded series has their labels.
+            told = told.union(*(found[name] for name in NAME.findall(rule["expr"]) if ":" in name and name in found))
             found.setdefault(rule["record"], set()).update(told | set(rule.get("labels", {})))
     return found
 
@@ -307,6 +309,18 @@ def test_every_choice_narrows_what_has_the_label() -> None:
             assert ("transport" in labels) == ('transport=~"$transport"' in inside), target
 
 
+def test_how_many_traces_are_kept_is_said() -> None:
+    """Whoever counts them must know of the cap."""
+    (cap,) = re.findall(r"spans_per_second: (\d+)", (BUNDLE / "otelcol" / "traces-tempo.yaml").read_text())
+    said = [
+        panel["description"] for board in BOARDS.values() for panel in panels.panels(board) if "description" in panel
+    ]
+
+    kept = [text for text in said if "Traces" in text and "kept" in text]
+    assert len(kept) == 2
+    assert all(f"at most {cap} spans a second" in text for text in kept)
+
+
 # --- runbooks -------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.stem)
 def test_a_runbook_has_every_part(page: Path) -> None:
@@ -323,6 +337,8 @@ def test_a_runbook_has_every_part(page: Path) -> None:
     assert "| what you see | what it is | what to do |" in causes
     assert len(causes.strip().splitlines()) >= 4
     assert "```promql" in over
+    condition = re.sub(r"\{[^}]*\}", "", over)
+    assert re.search(r"[<>]=?|==|absent", condition), "when it is over is a comparison"
     for language in LANGUAGES:
         assert f"```{language}\n" in text
     said = text.splitlines()[2]

@@ -20,6 +20,7 @@ from tests.collector.stack.panels import ALL
 from tests.collector.stack.places import ROOT
 from tests.collector.stack.programs import Stack, eventually
 from tests.collector.stack.questions import Questions
+from tests.collector.stack.waits import know_soon
 from tests.collector.stack.watched import BOTH, SOURCES, TARGETS, Figures, Watched
 
 DAY_NS = 24 * 3600 * 10**9
@@ -141,6 +142,7 @@ def sparing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack of its own, whose collector keeps the traces that the bundle keeps."""
     data = tmp_path_factory.mktemp("sparing")
     with Stack(data, keep_every_trace=False, profile="") as running:
+        know_soon(running)
         running.start("prometheus", "loki", "tempo")
         running.start("collector")
         yield running

@@ -13,7 +13,7 @@ import pytest
 from tests.collector.stack import sending
 from tests.collector.stack.programs import Stack, call, eventually
 from tests.collector.stack.questions import Questions
-from tests.collector.stack.waits import set_in_collector
+from tests.collector.stack.waits import know_soon, set_in_collector
 
 BACKENDS = ("prometheus", "loki", "tempo", "jaeger")
 COUNT = 500
@@ -136,11 +136,12 @@ def test_a_full_queue_is_counted_and_the_rest_arrives(tmp_path_factory: pytest.T
     data = tmp_path_factory.mktemp("full")
     with Stack(data, profile="") as stack:
         set_in_collector(stack, "queue_size: 500000", "queue_size: 600")
+        know_soon(stack)
         stack.start("collector", "prometheus")
-        service = sending.Service("full")
+        service, ask = sending.Service("full"), Questions(stack)
+        assert eventually(lambda: ask.samples('job_instance:up:offset6m{job="collector"}'), 20)
         for _ in range(20):
             sending.post(stack, sending.numbered_logs(service, BATCH))
-        ask = Questions(stack)
         lost = 'sum({__name__=~"otelcol_exporter_enqueue_failed_log_records|otelcol_receiver_refused_log_records"})'
 
         assert eventually(lambda: ask.value(lost) > 0, 20)

@@ -111,9 +111,9 @@ def test_who_is_called_for_what(stack: Stack, written: Path) -> None:
 
 
 def test_every_alert_has_its_receivers(stack: Stack, written: Path) -> None:
-    """Each alert of the rules goes where its severity says, and one that says nothing is a ticket."""
+    """Each alert goes where its severity says, the watchdog to a program alone; one that says nothing is a ticket."""
     write(stack, VALUES)
-    expected = {"page": "webhook,page", "ticket": "webhook,ticket"}
+    expected = {"page": "webhook,page", "ticket": "webhook,ticket", "none": "webhook"}
 
     for rule in RULES.values():
         labels = {"alertname": rule["alert"], **rule["labels"]}

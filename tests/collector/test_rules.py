@@ -314,7 +314,17 @@ def test_an_alert_about_a_change_fires_after_it_alone_and_ends(name: str, tmp_pa
 
 def test_every_alert_has_its_cases() -> None:
     """No alert is without a test, and no test without an alert."""
-    assert {case.alert for case in CASES} | set(TOLD) == set(alerts())
+    assert {case.alert for case in CASES} | set(TOLD) | {"Watchdog"} == set(alerts())
+
+
+def test_the_watchdog_always_fires(tmp_path: Path) -> None:
+    """From the first minute, whatever there is."""
+    looks = [{"eval_time": f"{minute}m", "alertname": "Watchdog", "exp_alerts": [{"exp_labels": said}]}
+             for said in (alerts()["Watchdog"]["labels"],) for minute in (0, 1, 600)]  # fmt: skip
+
+    done = run(tmp_path, [{"interval": "1m", "input_series": [], "alert_rule_test": looks}], "Watchdog")
+
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_weekend_is_no_business_hour(tmp_path: Path) -> None:

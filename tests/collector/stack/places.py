@@ -117,7 +117,7 @@ class Places:
                         if old not in text:
                             raise LookupError(f"{name} does not say {old!r} any more")
                         text = text.replace(old, new)
-                if path.suffix in (".yml", ".yaml", ".sh") and "rules" not in path.parts:
+                if path.suffix in (".yml", ".yaml", ".sh") and "/rules/" not in name:
                     text = self.text(owner, text)
                 target = self.files / name
                 target.parent.mkdir(parents=True, exist_ok=True)

@@ -77,10 +77,11 @@ UNUSUAL: Final = (
 )
 SPANS: Final[Mapping[str, Mapping[str, object]]] = {
     "GET /prices/": {"http.route": "/prices/", "http.request.method": "GET", "http.response.status_code": 503},
-    "SELECT": {"db.system": "postgresql"},
+    "SELECT": {"db.system.name": "postgresql"},
     "connect /ws/global/": {"ws.outcome": "accepted"},
     "heartbeat /ws/global/": {"ws.message.type": "heartbeat"},
     "publish global": {"messaging.destination.template": "global"},
+    "process global": {"messaging.destination.template": "global"},
 }
 
 

@@ -179,7 +179,7 @@ async def probes(stage: Stage) -> None:
         with contextlib.suppress(urllib.error.HTTPError):
             doors.open(f"http://127.0.0.1:{stage.port}/readiness", timeout=10).close()
 
-    for _ in range(8):
+    for _ in range(12):
         await asyncio.to_thread(probe)
         await asyncio.sleep(1.2)
 
