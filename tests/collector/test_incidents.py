@@ -7,17 +7,14 @@ business hours are all hours. Of three things only the telemetry is real, and ma
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 import yaml
@@ -28,6 +25,7 @@ from tests.collector.stack.places import BUNDLE, ROOT
 from tests.collector.stack.programs import Stack, call, eventually
 from tests.collector.stack.questions import Questions
 from tests.collector.stack.rare import DATABASE
+from tests.collector.stack.receivers import Web
 from tests.collector.stack.waits import open_all_hours, set_in_collector, shorten_alerts
 
 AFFLICTED = Path(__file__).parent / "stack" / "afflicted"
@@ -73,38 +71,10 @@ SENT = {"DatabaseQueryRate", "MemoryHigh"}
 ALWAYS = ("invalid tokens", "payments")
 
 
-class Called:
-    """Whoever is called: takes Alertmanager's webhook and keeps what it says; a context manager."""
-
-    def __init__(self, port: int) -> None:
-        self.alerts: list[dict[str, Any]] = []
-        called = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                called.alerts += body["alerts"]
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *arguments: object) -> None:
-                """Nothing: the test says what it saw."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
 class Scene:
     """A stack with short waits, somebody who is called, and the example, to which things happen."""
 
-    def __init__(self, stack: Stack, called: Called) -> None:
+    def __init__(self, stack: Stack, called: Web) -> None:
         self.stack, self.called, self.ask = stack, called, Questions(stack)
         self._example: subprocess.Popen[str] | None = None
 
@@ -163,7 +133,8 @@ class Scene:
 
     def told(self, name: str) -> dict[str, Any] | None:
         """The alert as whoever is called was told of it."""
-        found = [alert for alert in self.called.alerts if alert["labels"]["alertname"] == name]
+        alerts = [alert for message in self.called.told for alert in message.body["alerts"]]
+        found = [alert for alert in alerts if alert["labels"]["alertname"] == name]
         return found[0] if found else None
 
     def expect(self, names: set[str]) -> None:
@@ -194,7 +165,7 @@ class Scene:
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """Everything but what alerts do not need."""
     data = tmp_path_factory.mktemp("incidents")
-    with Stack(data, profile="") as stack, Called(stack.webhook_port) as called:
+    with Stack(data, profile="") as stack, Web(stack.webhook_port) as called:
         shorten_alerts(stack)
         open_all_hours(stack)
         set_in_collector(stack, "queue_size: 500000", "queue_size: 5000")

@@ -16,13 +16,13 @@ from otel_ws.semconv import METRICS, SCOPE_NAME, Instrument, Metric
 from tests.collector.stack import sending
 from tests.collector.stack.example import Count
 from tests.collector.stack.programs import Stack
+from tests.collector.stack.rare import DATABASE, HTTP
 
 ROUNDS, PAUSE = 4, 2.0
 EACH = 5
 KINDS = {sending.SERVER: "SPAN_KIND_SERVER", sending.CLIENT: "SPAN_KIND_CLIENT"}
 # Half full, half busy: what is a share of one is never more.
 SHARE = 0.5
-HTTP, DATABASE = "http.server.request.duration", "db.client.operation.duration"
 FOREIGN: dict[str, list[dict[str, object]]] = {
     HTTP: [
         {"http.request.method": "GET", "http.route": "/prices/", "http.response.status_code": code}

@@ -30,7 +30,21 @@ class Message:
     mail: email.message.EmailMessage | None = None
 
 
-class Web:
+class _Serving:
+    """A server in a thread, for the length of a block."""
+
+    _server: socketserver.TCPServer
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class Web(_Serving):
     """Takes posts to ``/NAME``, and answers as the receiver of that name does; a context manager."""
 
     def __init__(self, port: int) -> None:
@@ -54,16 +68,8 @@ class Web:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
 
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
 
-    def __exit__(self, *exc_info: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-class Mail:
+class Mail(_Serving):
     """Takes mail after STARTTLS and the right password, and from nobody else; a context manager.
 
     ``certificate`` holds the certificate, ``key`` its key; ``user`` and ``password`` are let in.
@@ -135,11 +141,3 @@ class Mail:
             allow_reuse_address = True
 
         self._server = Server(("127.0.0.1", port), Handler)
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
