@@ -33,6 +33,7 @@ from otel_ws.semconv import (
 from otel_ws.types import Clock, Labels
 
 BY_ID_LIMIT: Final = 200
+_CPU_SECONDS: Final = 0.5
 _STATM: Final = Path("/proc/self/statm")
 # What a container may use, as control groups of both versions tell it.
 _CONTAINER: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
@@ -68,6 +69,7 @@ class Live:
         self._salt = secrets.token_bytes(16)
         self._lock = threading.Lock()
         self._cpu = (time.perf_counter(), time.process_time())
+        self._cpu_share = 0.0
 
     # --- told by the recorder ---------------------------------------------------------------------------
     def opened(self, connection: OpenConnection) -> None:
@@ -146,7 +148,19 @@ class Live:
             if memory:
                 yield (), float(memory)
         elif metric is PROCESS_CPU:
-            yield (), self._cpu_utilization()
+            yield (), min(1.0, self.cpu() / (os.cpu_count() or 1))
+
+    def cpu(self) -> float:
+        """The share of one CPU that this process used between the last two looks that were half a second apart.
+
+        Two who look within a millisecond, a scrape and a verdict, would otherwise tell of that millisecond alone.
+        """
+        wall, cpu = time.perf_counter(), time.process_time()
+        wall_before, cpu_before = self._cpu
+        if wall - wall_before >= _CPU_SECONDS:
+            self._cpu_share = max(0.0, (cpu - cpu_before) / (wall - wall_before))
+            self._cpu = (wall, cpu)
+        return self._cpu_share
 
     def by_id(self) -> Iterator[tuple[str, str, float]]:
         """For ``ws.active_connections.by_id``: the id's name as a label, its value, and the open connections."""
@@ -184,12 +198,6 @@ class Live:
                 for state, part in (("healthy", count - bad), ("unhealthy", bad))
                 if part
             )
-
-    def _cpu_utilization(self) -> float:
-        wall, cpu = time.perf_counter(), time.process_time()
-        (wall_before, cpu_before), self._cpu = self._cpu, (wall, cpu)
-        elapsed = (wall - wall_before) * (os.cpu_count() or 1)
-        return min(1.0, max(0.0, (cpu - cpu_before) / elapsed)) if elapsed > 0 else 0.0
 
 
 def memory_limit() -> int:

@@ -455,8 +455,8 @@ def test_memory_is_told_until_it_is_given_back() -> None:
         assert ([], ["memory"], []) == (before, during, rules(watch.health()))
 
 
-# A process of its own: the share of CPU is that of all its threads and of its garbage collector, and the heap and the
-# threads that other tests leave behind are enough to make it busy.
+# A process of its own: the share of CPU is that of all its threads and of its garbage collector, and other tests leave
+# a large heap behind.
 BUSY = """
 import json, sys, time
 from otel_ws import testing
@@ -467,12 +467,12 @@ told = []
 with testing.capture(injected={"now_ns": lambda: int(now[0] * 1e9)}, thresholds=limits) as telemetry:
     watch = telemetry.recorder.watch
     for is_busy in (False, True, False):
-        for _ in range(20):
-            now[0] += 5
-            until = time.process_time() + 0.02
-            while is_busy and time.process_time() < until:
+        for _ in range(4):
+            now[0] += 20
+            until = time.perf_counter() + 0.55
+            while is_busy and time.perf_counter() < until:
                 pass
-            time.sleep(0 if is_busy else 0.05)
+            time.sleep(max(0, until - time.perf_counter()))
             watch.judged()
         told.append([finding.rule for finding in watch.health().findings])
 json.dump(told, sys.stdout)

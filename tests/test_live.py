@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 from doubles import Clock
@@ -321,14 +324,19 @@ def test_memory_is_told_in_bytes() -> None:
     assert all(1e6 < value < 1e11 for value in values)
 
 
-def test_cpu_utilization_is_a_share() -> None:
-    """CPU utilization is between 0 and 1, at the first look and at the next."""
-    live = live_with()
+def test_cpu_utilization_is_a_share_of_half_a_second_or_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look just after another, as of a scrape and a verdict, repeats it and tells nothing of the moment between."""
+    spent = {"perf_counter": 100.0, "process_time": 10.0}
+    for clock in spent:
+        monkeypatch.setattr(time, clock, partial(spent.get, clock))
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    live, values = live_with(), []
+    for wall, cpu in ((0.25, 0.25), (0.5, 0.125), (0.25, 0.25), (0.75, 0.75), (1.0, 8.0)):
+        spent["perf_counter"] += wall
+        spent["process_time"] += cpu
+        values += [value for _, value in live.read(semconv.PROCESS_CPU)]
 
-    values = [value for _ in range(2) for _, value in live.read(semconv.PROCESS_CPU)]
-
-    assert 2 == len(values)
-    assert all(0.0 <= value <= 1.0 for value in values)
+    assert [0.0, 0.125, 0.125, 0.25, 1.0] == values
 
 
 def test_a_metric_that_is_not_live_has_no_series_here() -> None:

@@ -123,7 +123,6 @@ class Membership:
         self._retry_at = 0.0
         self._group: Group | None = None
         self._home: SharedCells | None = None
-        self._teller = telling.Teller()
         self.rows = Rows(None)
         self.started = recorder.ledger.started_ns / 1e9
         # Looking tells, and telling may join again, which looks anew.
@@ -248,7 +247,7 @@ class Membership:
                 assert self._group is not None
                 self._group.settle()
                 self._recorder.live.salt(self._group.salt)
-                self._home.publish(self._teller.tell(self._recorder))
+                self._home.publish(telling.tell(self._recorder))
         except Exception as exc:
             # Told again with the next second.
             faults.fault(PLACE, exc)
@@ -332,7 +331,9 @@ class Membership:
     def _alone(self, why: str) -> Overview:
         snapshot = self._recorder.snapshot()
         memory = snapshot.total(semconv.PROCESS_MEMORY)
-        one = Process(os.getpid(), self._role, self.started, snapshot.total(semconv.ACTIVE), self._teller.cpu(), memory)
+        one = Process(
+            os.getpid(), self._role, self.started, snapshot.total(semconv.ACTIVE), self._recorder.live.cpu(), memory
+        )
         return Overview(
             time.time(), self.started, snapshot, (one,), is_shared=False, why=why,
             by_id=tuple(self._recorder.by_id()),

@@ -37,36 +37,21 @@ class Told:
     users: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
-class Teller:
-    """Puts it into bytes."""
-
-    def __init__(self) -> None:
-        self._cpu = (time.perf_counter(), time.process_time())
-        self._share = 0.0
-
-    def tell(self, fanout: Fanout) -> bytes:
-        """All of it, now."""
-        values = [
-            (metric.name, labels, value)
-            for metric in semconv.METRICS
-            if metric.live and metric not in _APART
-            for labels, value in fanout.read(metric)
-        ]
-        memory = sum(value for name, _, value in values if name == semconv.PROCESS_MEMORY.name)
-        users = fanout.live.users()
-        told: dict[str, Any] = {
-            "at": time.time(), "cpu": self.cpu(), "memory": memory, "values": values, "by_id": list(fanout.by_id()),
-            "users": {transport: len(hashes) for transport, hashes in users.items()},
-        }  # fmt: skip
-        return b"".join((json.dumps(told).encode(), b"\n", *users.values()))
-
-    def cpu(self) -> float:
-        """The share of one CPU that this process used between the last two looks that were half a second apart."""
-        wall, cpu = time.perf_counter(), time.process_time()
-        if wall - self._cpu[0] >= 0.5:
-            self._share = max(0.0, (cpu - self._cpu[1]) / (wall - self._cpu[0]))
-            self._cpu = wall, cpu
-        return self._share
+def tell(fanout: Fanout) -> bytes:
+    """All that one process tells, now."""
+    values = [
+        (metric.name, labels, value)
+        for metric in semconv.METRICS
+        if metric.live and metric not in _APART
+        for labels, value in fanout.read(metric)
+    ]
+    memory = sum(value for name, _, value in values if name == semconv.PROCESS_MEMORY.name)
+    users = fanout.live.users()
+    told: dict[str, Any] = {
+        "at": time.time(), "cpu": fanout.live.cpu(), "memory": memory, "values": values, "by_id": list(fanout.by_id()),
+        "users": {transport: len(hashes) for transport, hashes in users.items()},
+    }  # fmt: skip
+    return b"".join((json.dumps(told).encode(), b"\n", *users.values()))
 
 
 def read(told: bytes) -> Told:

@@ -233,7 +233,7 @@ PROCESS_MEMORY: Final = Metric(
     adopted=True,
 )
 PROCESS_CPU: Final = Metric(
-    "process.cpu.utilization", _G, "1", (), "CPU time since the last look, over elapsed time and CPUs.",
+    "process.cpu.utilization", _G, "1", (), "CPU time of the last half second or more, over elapsed time and CPUs.",
     live=True, adopted=True,
 )  # fmt: skip
 LOOP_LAG: Final = Metric("ws.event_loop.lag", _H, "s", (), "How late the event loop ran a timer.", _FAST)

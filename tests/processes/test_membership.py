@@ -199,8 +199,8 @@ def test_the_last_word_of_a_process_counts(make: Any) -> None:
 def test_who_is_idle_uses_no_cpu(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a process used when it told last is not what it uses ever after; its memory stays."""
     first, second = make(), make()
-    monkeypatch.setattr(first.member._teller, "cpu", lambda: 0.0)
-    monkeypatch.setattr(second.member._teller, "cpu", lambda: 0.75)
+    monkeypatch.setattr(first.recorder.live, "cpu", lambda: 0.0)
+    monkeypatch.setattr(second.recorder.live, "cpu", lambda: 0.75)
     second.tell()
     seen = [first.look()]
     told = time.time()
