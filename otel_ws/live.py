@@ -14,7 +14,7 @@ import threading
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
 from pathlib import Path
 from typing import Final, Protocol
@@ -58,6 +58,22 @@ class OpenConnection(Protocol):
         """Key and cleared value of each id."""
 
 
+class Lasting:
+    """Keeps the series of live metrics that were told once, at 0.
+
+    A backend that is pushed to shows the last number for minutes, and would take it for what still is.
+    """
+
+    def __init__(self) -> None:
+        self._told: dict[Metric, dict[Labels, float]] = {}
+
+    def fill(self, metric: Metric, found: Mapping[Labels, float]) -> Iterable[tuple[Labels, float]]:
+        """What was found, and 0 for what was found before."""
+        told = self._told.setdefault(metric, {})
+        told.update(dict.fromkeys(found, 0.0))
+        return {**told, **found}.items()
+
+
 class Live:
     """The open connections of this process and their users."""
 
@@ -68,6 +84,7 @@ class Live:
         self._users: dict[bytes, Counter[str]] = {}
         self._salt = secrets.token_bytes(16)
         self._lock = threading.Lock()
+        self.lasting = Lasting()
         self._cpu = (time.perf_counter(), time.process_time())
         self._cpu_share = 0.0
 
@@ -130,11 +147,11 @@ class Live:
         return len(self._open)
 
     def read(self, metric: Metric) -> Iterator[tuple[Labels, float]]:
-        """The series of one live metric. Labels that vanish are not kept."""
+        """The series of one live metric."""
         if metric is CONNECTION_AGE:
-            yield from self._ages()
+            yield from self.lasting.fill(metric, dict(self._ages()))
         elif metric is CONNECTION_HEALTH:
-            yield from self._health()
+            yield from self.lasting.fill(metric, dict(self._health()))
         elif metric is ACTIVE_USERS:
             yield (), float(len(self._users))
         elif metric is DUAL_USERS:

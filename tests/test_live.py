@@ -324,6 +324,18 @@ def test_memory_is_told_in_bytes() -> None:
     assert all(1e6 < value < 1e11 for value in values)
 
 
+def test_what_is_no_more_is_told_as_nothing() -> None:
+    """A series that vanished would stand at its last number where it is pushed to; one that never was is not told."""
+    one = Open(healthy=False)
+    live = live_with(one)
+    before = dict(live.read(semconv.CONNECTION_HEALTH)), dict(live.read(semconv.CONNECTION_AGE))
+    live.ended(one)
+
+    assert ({("websocket", "unhealthy"): 1.0}, {("websocket", "under_5m"): 1.0}) == before
+    assert {("websocket", "unhealthy"): 0.0} == dict(live.read(semconv.CONNECTION_HEALTH))
+    assert {("websocket", "under_5m"): 0.0} == dict(live.read(semconv.CONNECTION_AGE))
+
+
 def test_cpu_utilization_is_a_share_of_half_a_second_or_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look just after another, as of a scrape and a verdict, repeats it and tells nothing of the moment between."""
     spent = {"perf_counter": 100.0, "process_time": 10.0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -146,12 +147,14 @@ async def test_no_series_bears_what_a_client_sent(registry: Any, server: Any) ->
     assert ("Ada" in exposed, "4242" in exposed) == (False, False)
 
 
-async def test_live_series_vanish(registry: Any, server: Any) -> None:
-    """When all connections are closed, no series counts them by age or health any more."""
-    seen: list[str] = []
+async def test_live_series_stay_at_nothing(registry: Any, server: Any) -> None:
+    """When all connections are closed, every series of their age and health that was there says 0."""
+    seen: list[dict[str, float]] = []
 
-    def look(_server: object) -> None:
-        seen.append(prometheus_client.generate_latest(registry).decode())
+    def look(_server: object = None) -> None:
+        exposed = prometheus_client.generate_latest(registry).decode()
+        live = re.findall(r"^(ws_connection_(?:health|age){.*}) (.*)$", exposed, re.MULTILINE)
+        seen.append({series: float(value) for series, value in live})
 
     one = server(
         application(), CONNECT, look, disconnect(1000), path="/ws/0/x/", name="x", role="player", number=1,
@@ -160,5 +163,7 @@ async def test_live_series_vanish(registry: Any, server: Any) -> None:
 
     await one.run()
 
-    after = prometheus_client.generate_latest(registry).decode()
-    assert ("ws_connection_health{" in seen[0], "ws_connection_health{" in after) == (True, False)
+    look()
+    before, after = seen
+    assert [1.0, 1.0] == [value for value in before.values() if value]
+    assert dict.fromkeys(before, 0.0) == after

@@ -379,8 +379,7 @@ def _members(active: Recorder, metric: semconv.Metric) -> Iterator[tuple[Labels,
         if metric is semconv.LAYER_GROUPS:
             groups = list(set(groups))
         found.update(active.deliveries.of_name(group).template for group in groups)
-    for template, count in found.items():
-        yield (template,), float(count)
+    yield from active.live.lasting.fill(metric, {(template,): float(count) for template, count in found.items()})
 
 
 def _waiting(active: Recorder, metric: semconv.Metric) -> Iterator[tuple[Labels, float]]:

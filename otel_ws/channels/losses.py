@@ -113,7 +113,10 @@ class Losses:
         return 0
 
     def queues(self) -> Iterator[Queue]:
-        """What waits in the layer now, as far as this process can tell; asked on a reader's thread."""
+        """What waits in the layer now, as far as this process can tell; asked on a reader's thread.
+
+        Of consumers one that is empty is told too: their series is there before anything waits, and after.
+        """
         yield from ()
 
     def carry(self, serializer: Any) -> None:
@@ -194,15 +197,17 @@ class InMemory(Losses):
 
     def queues(self) -> Iterator[Queue]:
         """Every channel's own; what is left of a consumer that is gone is lost already."""
+        yield Queue("consumer", "", 0, self.layer.capacity, 0.0)
         now, gone = time.time(), self.observed.gone
         for channel, queue in list(self.layer.channels.items()):
+            kind = "consumer" if "!" in channel else "channel"
             try:
-                until = queue._queue[0][0]
+                age = max(0.0, now - (queue._queue[0][0] - self.layer.expiry))
             except IndexError:
-                continue
+                if kind == "consumer":
+                    continue
+                age = 0.0
             if channel not in gone:
-                kind = "consumer" if "!" in channel else "channel"
-                age = max(0.0, now - (until - self.layer.expiry))
                 yield Queue(kind, channel, queue.qsize(), self.layer.get_capacity(channel), age)
 
     def _clean(self, original: Callable[[], None]) -> None:
@@ -269,6 +274,7 @@ class RedisPubSub(Losses):
 
     def queues(self) -> Iterator[Queue]:
         """Every consumer's own, without a bound."""
+        yield Queue("consumer", "", 0, None, None)
         for loop in list(self.layer._layers.values()):
             for channel, queue in list(loop.channels.items()):
                 if (depth := queue.qsize()) and channel not in self.observed.gone:

@@ -77,6 +77,7 @@ class RedisCore(Losses):
         """What the last look at Redis found, where that was this process's turn, and what is buffered here."""
         if self._poll is not None:
             yield from self._poll.found()
+        yield Queue("consumer", "", 0, self.layer.capacity, None)
         for channel, queue in list(self.layer.receive_buffer.items()):
             if (depth := queue.qsize()) and channel not in self.observed.gone:
                 yield Queue("consumer", channel, depth, self.layer.capacity, None)
