@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from websockets.asyncio.client import connect
 from otel_ws import processes
 from otel_ws.settings import Settings
 
+APPS = Path(__file__).parent / "apps"
 CORE = "channels_redis.core.RedisChannelLayer"
 GONE = {signal.SIGTERM: -signal.SIGTERM, signal.SIGINT: 0}
 
@@ -186,3 +190,30 @@ async def test_a_worker_is_stopped_while_a_handler_works(
         assert {("CONSUMER_GONE",): 3.0} == lost
         assert 2 == said.count(f'"name": "process {channel}"')
     assert {} == host.numbers("ws.telemetry.errors")
+
+
+async def test_check_tells_how_many_groups_the_running_workers_have_no_template_for(
+    launch: Callable[..., Any], wait_until: Callable[..., Any], host: Host, tmp_path: Path
+) -> None:
+    """As they are now, by whoever asks on that host; which they are is told nowhere."""
+    shared = {**host.shared, "TEMPLATES": "work threaded"}
+    web = launch("uvicorn-websockets", "arena:application", **shared)
+    command = [sys.executable, "-m", "otel_ws", "check", "arena:application", "--settings", "arena_settings"]
+    environment = {**os.environ, **host.shared, "PYTHONPATH": str(APPS), "OTEL_TRACES_EXPORTER": "none"}
+
+    def checked() -> str:
+        return subprocess.run(
+            command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+        ).stdout
+
+    async with asyncio.timeout(60), connect(web.address("/ws/7?0")), connect(web.address("/ws/8?0")):
+
+        def are_told() -> bool:
+            return host.numbers("ws.layer.groups") == {("_OTHER",): 2.0}
+
+        assert await asyncio.to_thread(wait_until, are_told)
+        said = await asyncio.to_thread(checked)
+
+    assert "2 groups that the running workers of this service have members of are told as _OTHER" in said
+    assert "room_7" not in said
+    assert await asyncio.to_thread(wait_until, lambda: "running workers" not in checked())

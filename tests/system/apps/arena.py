@@ -173,5 +173,5 @@ if os.environ.get("OBSERVED"):
     import otel_ws
 
     otel_ws.configure()
-    otel_ws.declare(template=["room_{room_id}", "work", "threaded"])
+    otel_ws.declare(template=os.environ.get("TEMPLATES", "room_{room_id} work threaded").split())
     application = otel_ws.WebSocketMiddleware(application)
