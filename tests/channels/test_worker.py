@@ -174,6 +174,21 @@ async def test_span_is_linked_to_the_senders(telemetry: Telemetry, base: Any) ->
 
 
 @BOTH
+@pytest.mark.parametrize("context", ["parent", "off"])
+async def test_span_is_a_child_or_alone_where_wanted(base: Any, context: str) -> None:
+    """``OTEL_WS_LAYER_CONTEXT``: one trace of it, or nothing that joins them; how late it was is told either way."""
+    with testing.capture(layer_context=context) as telemetry:
+        otel_ws.declare(template=["payments"])
+
+        await work(base, "payment.settle", layer=get_channel_layer())
+
+        process, published = telemetry.span("process payments"), telemetry.span("publish payments").context
+        parent = None if process.parent is None else (process.parent.trace_id, process.parent.span_id)
+        assert ((published.trace_id, published.span_id) if context == "parent" else None, ()) == (parent, process.links)
+        assert 1 == telemetry.value("ws.layer.lag")
+
+
+@BOTH
 async def test_each_span_is_linked_to_its_own_sender(telemetry: Telemetry, base: Any) -> None:
     """Also of messages that the listener took before their consumer began."""
     otel_ws.declare(template=["payments"])
