@@ -49,7 +49,8 @@ def read(metric: semconv.Metric, queues: Iterable[Queue], deliveries: Deliveries
     """A metric's series: depths add up; of shares and ages the worst one counts."""
     found: dict[Labels, float] = {}
     for queue in queues:
-        template = deliveries.of_name(queue.name).template if queue.kind == "channel" else ""
+        # Only what workers take from has a name that somebody gave it.
+        template = "" if "!" in queue.name else deliveries.of_name(queue.name).template
         labels = (queue.kind, template)
         if metric is semconv.LAYER_DEPTH:
             found[labels] = found.get(labels, 0.0) + queue.depth

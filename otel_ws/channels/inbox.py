@@ -5,10 +5,8 @@ It knows its layer by the one who observes it, and refuses to know how a layer w
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from otel_ws import semconv
@@ -22,11 +20,6 @@ if TYPE_CHECKING:
 _BACKLOG_NS: Final = BACKLOG_SECONDS * 1e9
 # So many channels are remembered whose consumer is gone: what still arrives for them is lost.
 GONE_LIMIT: Final = 4096
-# So many messages of a worker wait for a consumer that nobody watches, or that has yet to start: as many as Channels'
-# layers hold for a channel.
-_UNWATCHED_LIMIT: Final = 100
-# What a worker's listener hands to the consumer that it makes.
-listening: ContextVar[Handed | None] = ContextVar("otel_ws_listening", default=None)
 # A consumer that is about to ask its layer for a channel.
 arriving: ContextVar[Inbox | None] = ContextVar("otel_ws_arriving", default=None)
 
@@ -74,39 +67,6 @@ class Inbox:
         """The consumer is gone, and with it whoever would have asked for what is left."""
         if self.layer is not None:
             self.layer.left(self)
-
-
-class Handed:
-    """Messages that a worker's listener took from its channel, and what came with each, until they are handled."""
-
-    __slots__ = ("_waiting", "is_watched")
-
-    def __init__(self) -> None:
-        self._waiting: deque[tuple[object, Carrier | None]] = deque()
-        self.is_watched = False
-
-    def put(self, message: object, carrier: Carrier | None) -> None:
-        """One more was taken."""
-        if not self.is_watched and len(self._waiting) >= _UNWATCHED_LIMIT:
-            self._waiting.popleft()
-        self._waiting.append((message, carrier))
-
-    def taken(self, message: object) -> Carrier | None:
-        """The message goes to its handler now; returns what came with it.
-
-        What is between may drop messages, or make others of them: then it is the next one.
-        """
-        for place, (one, _) in enumerate(islice(self._waiting, _UNWATCHED_LIMIT)):
-            if one is message:
-                for _skipped in range(place):
-                    self._waiting.popleft()
-                break
-        return self._waiting.popleft()[1] if self._waiting else None
-
-    def leave(self) -> None:
-        """The consumer is gone, and what waited for it."""
-        self.is_watched = False
-        self._waiting.clear()
 
 
 class Gone(dict[str, tuple[str, ...]]):

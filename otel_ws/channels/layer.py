@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from otel_ws import recorder, semconv
-from otel_ws.channels import backlog, losses
-from otel_ws.channels.carrier import Carried, carried, carrier_of
-from otel_ws.channels.inbox import Gone, Inbox, arriving, listening
+from otel_ws.channels import backlog, handed, losses
+from otel_ws.channels.carrier import Carried, carried
+from otel_ws.channels.inbox import Gone, Inbox, arriving
 from otel_ws.channels.publishing import Publishing, publishing
 from otel_ws.faults import fault
 from otel_ws.recorder import Recorder
@@ -82,6 +82,8 @@ class Observed:
         self.inboxes: dict[str, Inbox] = {}
         # Of consumers whose handlers nobody watches: those of HTTP, which may stream events.
         self.unwatched: dict[str, Inbox] = {}
+        # What workers took from it.
+        self.handed: weakref.WeakSet[handed.Handed] = weakref.WeakSet()
         self.gone = Gone()
         # Memberships of channels that are remembered no longer, by template.
         self.forgotten: Counter[str] = Counter()
@@ -265,7 +267,7 @@ class Observed:
                 raise
             _safe(watching.received, channel)
         if inbox is None:
-            return self._consumed(channel, message)
+            return handed.consumed(self, channel, message)
         if type(message) is Carried:
             # Layers may hand one message to several consumers; each gets a plain dict of its own.
             inbox.carrier = message.carrier
@@ -273,35 +275,6 @@ class Observed:
         else:
             inbox.received_ns = inbox.now_ns()
         inbox.message = message
-        return message
-
-    def _consumed(self, channel: Any, message: Any) -> Any:
-        """Somebody asked the layer who is no consumer: a view that waits for an answer or streams, a worker, a test.
-
-        They get a plain dict. A worker's listener takes messages from a named channel for the consumer that it makes:
-        what came with them waits for that one's handler.
-        """
-        try:
-            active = recorder.active()
-            carrier = carrier_of(message)
-            if carrier is not None:
-                message = dict(message)
-            if active is not None:
-                deliveries = active.deliveries
-                if carrier is not None:
-                    delivery = deliveries.of(carrier.template)
-                else:
-                    # Sent by a process without a carrier; a named channel tells its own template.
-                    delivery = deliveries.of(OTHER) if "!" in channel else deliveries.of_name(channel)
-                delivery.consumed(active.ledger.local.cells)
-                handed = None if "!" in channel else listening.get()
-                if handed is not None:
-                    handed.put(message, carrier)
-                elif carrier is not None:
-                    seconds = max(0.0, active.now_ns() * 1e-9 - carrier.sent_at)
-                    active.observe(semconv.LAYER_LAG, (delivery.template,), seconds)
-        except Exception as exc:
-            fault("layer.receive", exc)
         return message
 
     async def new_channel(self, *args: Any, **kwargs: Any) -> Any:
@@ -384,15 +357,18 @@ def _members(active: Recorder, metric: semconv.Metric) -> Iterator[tuple[Labels,
 
 def _waiting(active: Recorder, metric: semconv.Metric) -> Iterator[tuple[Labels, float]]:
     """What waits in every layer, by kind of queue and template."""
-    known = [one.losses for one in list(_observed.values()) if one.losses is not None]
-    yield from backlog.read(metric, (queue for one in known for queue in one.queues()), active.deliveries)
+    queues: list[backlog.Queue] = []
+    for one in list(_observed.values()):
+        queues += [] if one.losses is None else one.losses.queues()
+        queues += [taken.queue(active.now_ns()) for taken in list(one.handed)]
+    yield from backlog.read(metric, queues, active.deliveries)
 
 
 def _after_fork() -> None:
     # The parent's consumers are not here, and what waits for them is the parent's.
     for one in list(_observed.values()):
         one.gone.update(dict.fromkeys((*one.inboxes, *one.unwatched, *one.gone), ()))
-        one.inboxes, one.unwatched, one.forgotten = {}, {}, Counter()
+        one.inboxes, one.unwatched, one.handed, one.forgotten = {}, {}, weakref.WeakSet(), Counter()
 
 
 if hasattr(os, "register_at_fork"):

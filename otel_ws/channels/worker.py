@@ -13,13 +13,16 @@ from typing import Any, Final
 
 from channels.exceptions import StopConsumer
 
-from otel_ws import pulse, recorder
-from otel_ws.channels.inbox import Handed, listening
+from otel_ws import pulse, recorder, semconv
+from otel_ws.channels.carrier import Carrier
+from otel_ws.channels.handed import Handed, handling, listening
 from otel_ws.faults import fault
 from otel_ws.tasks import Task, Worker
 from otel_ws.types import Message, Scope
 
 _ABSENT: Final = object()
+# A worker's messages have no route and no transport.
+_NO_DOOR: Final = ("", "")
 
 
 def observed_listener(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
@@ -28,7 +31,7 @@ def observed_listener(original: Callable[..., Awaitable[Any]]) -> Callable[..., 
     @functools.wraps(original)
     async def listener(self: Any, channel: str) -> Any:
         # It runs in a task of its own.
-        listening.set(Handed())
+        listening.set(Handed(channel))
         return await original(self, channel)
 
     return listener
@@ -61,13 +64,14 @@ class Work:
         self._consumer = consumer
         self._worker = worker
         self._handed = listening.get()
-        if self._handed is not None:
-            self._handed.is_watched = True
-            # What its handlers ask a layer for is not the listener's.
-            listening.set(None)
         self._before = vars(consumer).get("dispatch", _ABSENT)
         self._dispatch = consumer.dispatch
         consumer.dispatch = self.dispatch
+        if self._handed is not None:
+            self._handed.watch(consumer)
+            # What its handlers ask a layer for is not the listener's.
+            listening.set(None)
+            handling.set(self._handed)
 
     def __enter__(self) -> None:
         """It runs from when it was made."""
@@ -93,7 +97,7 @@ class Work:
             pulse.beat()
             kind = message["type"]
             name = str(kind).replace(".", "_")
-            carrier = None if self._handed is None else self._handed.taken(message)
+            carrier = self._begun(message)
             handler = name if hasattr(self._consumer, name) else None
             sender, sent_at = (None, None) if carrier is None else (carrier.context, carrier.sent_at)
             task = Task(self._worker, kind, handler, sender, sent_at)
@@ -102,16 +106,27 @@ class Work:
         try:
             result = await self._dispatch(message)
         except BaseException as exc:
-            if task is not None:
-                _ended(task, None if isinstance(exc, StopConsumer) else exc)
+            self._ended(task, None if isinstance(exc, StopConsumer) else exc)
             raise
-        if task is not None:
-            _ended(task, None)
+        self._ended(task, None)
         return result
 
+    def _begun(self, message: Message) -> Carrier | None:
+        """A message goes to its handler; returns what came with it."""
+        handed, active = self._handed, self._worker.recorder
+        taken = None if handed is None else handed.next(active, message)
+        if handed is None or taken is None:
+            return None
+        active.observe(semconv.MESSAGE_WAIT, _NO_DOOR, (active.now_ns() - taken.sent_ns) * 1e-9)
+        if taken.sent_ns < handed.asked_ns:
+            active.ledger.add(semconv.BACKLOGGED, _NO_DOOR)
+        return taken.carrier
 
-def _ended(task: Task, exc: BaseException | None) -> None:
-    try:
-        task.end(exc)
-    except Exception as failure:
-        fault("worker", failure)
+    def _ended(self, task: Task | None, exc: BaseException | None) -> None:
+        try:
+            if self._handed is not None:
+                self._handed.asked_ns = self._worker.recorder.now_ns()
+            if task is not None:
+                task.end(exc)
+        except Exception as failure:
+            fault("worker", failure)

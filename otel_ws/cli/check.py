@@ -15,13 +15,17 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 import otel_ws
-from otel_ws import recorder, settings
-from otel_ws.cli import load, traps
+from otel_ws import processes, recorder, semconv, settings
+from otel_ws.cli import groups, load, traps
 from otel_ws.cli.routes import Route, routes_of
+from otel_ws.ledger import Snapshot
 from otel_ws.semconv import OTHER
 
 OK, WARNING, FAILURE = "ok", "warning", "failure"
 _WORKERS: Final = ("WEB_CONCURRENCY", "UVICORN_WORKERS")
+# So many places of undeclared names are told.
+_SHOWN: Final = 5
+_DECLARE_TEMPLATE: Final = "otel_ws.declare(template='room_{room_id}'), with a name in braces for each part that varies"
 _PROTOCOLS: Final = ("http/protobuf", "grpc")
 
 
@@ -71,7 +75,8 @@ def findings(named: str | None) -> list[Finding]:
             )
         )
     found += [Finding(WARNING, "channel layers", *trap) for trap in traps.found(_channel_layers(), dict(os.environ))]
-    return [*found, *_vocabulary(routes_of(application)), *gate_findings()]
+    own = named.partition(":")[0].partition(".")[0]
+    return [*found, *_vocabulary(routes_of(application), own), *gate_findings()]
 
 
 def _channel_layers() -> Mapping[str, Any]:
@@ -228,7 +233,7 @@ def _is_somewhere(application: Any) -> bool:
     return False
 
 
-def _vocabulary(routes: Sequence[Route]) -> Iterator[Finding]:
+def _vocabulary(routes: Sequence[Route], own: str) -> Iterator[Finding]:
     conversations = [route for route in routes if route.scope_type == "websocket"]
     known = recorder.vocabulary.ids
     undeclared = sorted(
@@ -259,27 +264,38 @@ def _vocabulary(routes: Sequence[Route]) -> Iterator[Finding]:
             "theirs are told as unknown unless a setting or declare() names them",
             "message_types = (…) on the consumer's class",
         )
-    nameless = _undeclared_groups(conversations)
-    if nameless:
-        yield Finding(
-            WARNING,
-            "undeclared",
-            f"{nameless} groups or channels of the channel layer are told as {OTHER}: their names were made from no "
-            "declared template",
-            "otel_ws.declare(template='room_{room_id}'), with a name in braces for each part that varies",
-        )
+    nameless = [
+        Finding(WARNING, "undeclared", f"{text}: their names were made from no declared template", _DECLARE_TEMPLATE)
+        for text in _undeclared_groups(conversations, own)
+    ]
+    yield from nameless
     if conversations and not undeclared and not other and not silent and not nameless:
         yield Finding(OK, "undeclared", f"nothing: {len(conversations)} routes of WebSockets, all told apart")
 
 
-def _undeclared_groups(conversations: Sequence[Route]) -> int:
-    """Of the groups that consumers join by themselves, and of what this process has met, how many have no template."""
+def _undeclared_groups(conversations: Sequence[Route], own: str) -> Iterator[str]:
+    """How many groups and channels have no template: of this application's, and of those that its workers have now.
+
+    Of the application's: those that consumers join by themselves, that its code names, and that this process has met.
+    """
     active = recorder.active()
     if active is None:
-        return 0
+        return
+    deliveries = active.deliveries
     for name in {name for route in conversations for name in route.groups}:
-        active.deliveries.of_name(name)
-    return active.deliveries.undeclared()
+        deliveries.of_name(name)
+    places = [one.place for one in groups.in_code(own) if deliveries.of_name(one.sample).template == OTHER]
+    if count := deliveries.undeclared():
+        shown = "; ".join(list(dict.fromkeys(places))[:_SHOWN])
+        where = f" ({shown}{'; …' if len(set(places)) > _SHOWN else ''})" if places else ""
+        yield f"{count} groups or channels of the channel layer are told as {OTHER}{where}"
+    running = processes.of_group(active.settings)
+    if running is not None and (count := _told_as_other(running.snapshot)):
+        yield f"{count} groups that the running workers of this service have members of are told as {OTHER}"
+
+
+def _told_as_other(now: Snapshot) -> int:
+    return int(now.total(semconv.LAYER_GROUPS, messaging_destination_template=OTHER))
 
 
 # --- the gate -----------------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def of_group(settings: Settings) -> Overview | None:
     try:
         from otel_ws.processes.group import Group
 
-        group = Group(place(settings.runtime_dir, settings.group, os.environ))
+        group = Group(place(settings.runtime_dir, settings.group, os.environ, make=False))
         try:
             group.learn()
             seen = seen_by(group)
@@ -66,7 +66,9 @@ def of_group(settings: Settings) -> Overview | None:
 def history_of_group(settings: Settings) -> tuple[Reading, ...]:
     """The readings of the last day that the workers of the service with these settings kept, for one that is none."""
     try:
-        return Rows(place(settings.runtime_dir, settings.group, os.environ) / HISTORY).since(time.time() - DAY)
+        return Rows(place(settings.runtime_dir, settings.group, os.environ, make=False) / HISTORY).since(
+            time.time() - DAY
+        )
     except (RefusedError, OSError):
         return ()
 

@@ -26,11 +26,12 @@ class RefusedError(Exception):
     """No folder can be used; the text says why and what to do, without a value."""
 
 
-def place(runtime_dir: str, group: str, environ: Mapping[str, str]) -> Path:
-    """The folder of the group that this process belongs to, made if it is not there yet.
+def place(runtime_dir: str, group: str, environ: Mapping[str, str], *, make: bool = True) -> Path:
+    """The folder of the group that this process belongs to, made if it is not there yet and that is asked for.
 
     Raises:
         RefusedError: it cannot be made, or others could look into it.
+        FileNotFoundError: it is not there, and was not to be made.
     """
     if not hasattr(os, "geteuid"):
         raise RefusedError("this platform has no file locks that end with their process")
@@ -39,9 +40,9 @@ def place(runtime_dir: str, group: str, environ: Mapping[str, str]) -> Path:
     else:
         base = _MEMORY if os.access(_MEMORY, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
     own = base / f"otel-ws-{os.geteuid()}"
-    _private(own)
+    _private(own, make)
     folder = own / _name(group, environ)
-    _private(folder)
+    _private(folder, make)
     return folder
 
 
@@ -92,9 +93,10 @@ def replace(path: Path, content: bytes) -> None:
     made.rename(path)
 
 
-def _private(folder: Path) -> None:
+def _private(folder: Path, make: bool = True) -> None:
     try:
-        folder.mkdir(mode=0o700)
+        if make:
+            folder.mkdir(mode=0o700)
     except FileExistsError:
         pass
     except OSError as exc:

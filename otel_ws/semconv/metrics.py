@@ -189,7 +189,12 @@ LAYER_DROPPED: Final = Metric(
 )
 LAYER_LAG: Final = Metric("ws.layer.lag", _H, "s", (TEMPLATE,), "From a message's sending to its handler.", _FAST)
 LAYER_DEPTH: Final = Metric(
-    "ws.layer.depth", _U, "{message}", (QUEUE, TEMPLATE), "Messages that wait in a channel layer.", live=True
+    "ws.layer.depth",
+    _U,
+    "{message}",
+    (QUEUE, TEMPLATE),
+    "Messages that wait in a channel layer, or in a worker.",
+    live=True,
 )
 LAYER_CAPACITY: Final = Metric(
     "ws.layer.capacity", _G, "1", (QUEUE, TEMPLATE), "How full the fullest queue is: 1 is full.", live=True

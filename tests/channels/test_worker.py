@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from typing import Any
 
 import pytest
@@ -99,6 +98,33 @@ async def work(consumer: Any, *kinds: str, layer: Any = None, **fields: Any) -> 
     return handled
 
 
+async def until_handled(consumer: Any, layer: Any, count: int) -> None:
+    """Run a real worker over what waits in the layer, until so many were handled."""
+    done: asyncio.Queue[Any] = asyncio.Queue()
+
+    class Counted(consumer):
+        async def dispatch(self, message: Any) -> None:
+            try:
+                await super().dispatch(message)
+            finally:
+                done.put_nowait(message)
+
+    application = ProtocolTypeRouter({"channel": ChannelNameRouter({"payments": Counted.as_asgi()})})
+    worker = Worker(WebSocketMiddleware(application), ["payments"], layer)
+    running = asyncio.ensure_future(worker.handle())
+    async with asyncio.timeout(10):
+        for _ in range(count):
+            await done.get()
+    # What ends with the last handler ends.
+    await asyncio.sleep(0.05)
+    for one in (running, *(instance["future"] for instance in worker.application_instances.values())):
+        one.cancel()
+        await asyncio.gather(one, return_exceptions=True)
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 @BOTH
 async def test_each_message_is_one_span(telemetry: Telemetry, base: Any) -> None:
     """Two messages are two CONSUMER spans, each its own trace, named by the channel's declared template."""
@@ -145,6 +171,21 @@ async def test_span_is_linked_to_the_senders(telemetry: Telemetry, base: Any) ->
     assert (published.span_id, published.trace_id, [{"type": "payment.settle"}]) == (
         link.context.span_id, link.context.trace_id, handled
     )  # fmt: skip
+
+
+@BOTH
+@pytest.mark.parametrize("context", ["parent", "off"])
+async def test_span_is_a_child_or_alone_where_wanted(base: Any, context: str) -> None:
+    """``OTEL_WS_LAYER_CONTEXT``: one trace of it, or nothing that joins them; how late it was is told either way."""
+    with testing.capture(layer_context=context) as telemetry:
+        otel_ws.declare(template=["payments"])
+
+        await work(base, "payment.settle", layer=get_channel_layer())
+
+        process, published = telemetry.span("process payments"), telemetry.span("publish payments").context
+        parent = None if process.parent is None else (process.parent.trace_id, process.parent.span_id)
+        assert ((published.trace_id, published.span_id) if context == "parent" else None, ()) == (parent, process.links)
+        assert 1 == telemetry.value("ws.layer.lag")
 
 
 @BOTH
@@ -323,20 +364,134 @@ async def test_our_failure_is_not_the_workers(telemetry: Telemetry, monkeypatch:
     assert (1, {"worker": 1}) == (len(handled), seen)
 
 
-@BOTH
-async def test_lag_is_from_sending_to_the_handler(base: Any) -> None:
-    """By the channel's template: a message may wait in the layer, and in the worker for the one before it."""
-    quarters = itertools.count()
-    # Each look at the clock is a quarter of a second later: once to send, once to handle.
-    injected = {"now_ns": lambda: next(quarters) * 250_000_000}
-    with testing.capture(injected=injected, message_traces="off", message_events="off") as telemetry:
+class Slow(AsyncConsumer):
+    """Takes 200 ms of the injected clock for each message."""
+
+    now: list[int]
+
+    async def payment_settle(self, message: Any) -> None:
+        """Work."""
+        await asyncio.sleep(0)
+        self.now[0] += 200_000_000
+
+
+class SlowThreaded(SyncConsumer):
+    """The same, in a thread."""
+
+    now: list[int]
+
+    def payment_settle(self, message: Any) -> None:
+        """Work."""
+        self.now[0] += 200_000_000
+
+
+EACH = pytest.mark.parametrize("base", [Slow, SlowThreaded])
+
+
+@EACH
+@pytest.mark.parametrize("histograms", ["ledger", "api"])
+@pytest.mark.parametrize("observed", [True, False], ids=["observed", "bare"])
+async def test_a_backlog_in_the_worker_is_told(base: Any, histograms: str, observed: bool) -> None:
+    """Five messages at once to a handler of 200 ms: four wait for the one before, though the layer is empty by then.
+
+    So it is by every way of a histogram, and when the sender knows nothing of otel-ws.
+    """
+    now = [1_000_000_000]
+    injected = {"now_ns": lambda: now[0]}
+    settings: Any = {"histograms": histograms, "message_traces": "off", "message_events": "off"}
+    with testing.capture(injected=injected, **settings) as telemetry:
         otel_ws.declare(template=["payments"])
         layer: Any = get_channel_layer()
+        for _ in range(5):
+            if observed:
+                await layer.send("payments", {"type": "payment.settle"})
+            else:
+                await InMemoryChannelLayer.send(layer, "payments", {"type": "payment.settle"})
+        seen: list[tuple[float, float]] = []
 
-        await work(base, "payment.settle", "payment.settle", layer=layer)
+        class Own(base):
+            async def dispatch(self, message: Any) -> None:
+                seen.append((
+                    telemetry.value("ws.layer.depth", queue="consumer", messaging_destination_template="payments"),
+                    telemetry.value("ws.layer.oldest_age", queue="consumer"),
+                ))  # fmt: skip
+                await super().dispatch(message)
 
-        ((labels, lag),) = telemetry.recorder.snapshot().distributions[semconv.LAYER_LAG].items()
-        assert (("payments",), 0.5, 2) == (labels, lag.sum, lag.count)
+        Own.now = now
+        await until_handled(Own, layer, 5)
+
+        now_in = telemetry.recorder.snapshot()
+        ((_, wait),) = now_in.distributions[semconv.MESSAGE_WAIT].items()
+        assert [("", "")] == [*now_in.distributions[semconv.MESSAGE_WAIT]] == [*now_in.values[semconv.BACKLOGGED]]
+        assert (2.0, 5, 4) == (round(wait.sum, 3), wait.count, telemetry.value("ws.message.backlogged"))
+        assert 5 == telemetry.value("ws.message.wait")
+        assert [4, 3, 2, 1, 0] == [depth for depth, _ in seen]
+        assert [0.0, 0.2, 0.4, 0.6, 0.0] == [round(age, 3) for _, age in seen]
+        assert 5 == telemetry.value("messaging.client.consumed.messages")
+        if observed:
+            assert {("payments",): (2.0, 5)} == {
+                labels: (round(lag.sum, 3), lag.count)
+                for labels, lag in now_in.distributions[semconv.LAYER_LAG].items()
+            }
+
+
+@EACH
+async def test_what_goes_with_a_consumer_that_raises_is_lost(base: Any) -> None:
+    """Channels throws the whole queue away: each message is handled or counted, and none is both."""
+    now = [0]
+    with testing.capture(injected={"now_ns": lambda: now[0]}) as telemetry:
+        layer: Any = get_channel_layer()
+        await layer.send("payments", {"type": "payment.settle"})
+
+        class Own(base):
+            async def dispatch(self, message: Any) -> None:
+                for _ in range(4):
+                    await layer.send("payments", {"type": "payment.settle"})
+                await asyncio.sleep(0.05)
+                await super().dispatch(message)
+                raise LookupError
+
+        Own.now = now
+        await until_handled(Own, layer, 1)
+
+        assert (1, 4) == (
+            telemetry.value("messaging.client.consumed.messages"),
+            telemetry.value("ws.layer.dropped", reason="CONSUMER_GONE"),
+        )
+        assert 0 == telemetry.value("ws.layer.depth")
+
+
+async def test_consumers_own_channel_joins_its_own_sender(telemetry: Telemetry) -> None:
+    """A worker's consumer that is told something as a member of a group: linked, and not taken for what waits."""
+    otel_ws.declare(template=["payments", "tills"])
+    layer: Any = get_channel_layer()
+
+    class Member(Payments):
+        async def payment_settle(self, message: Any) -> None:
+            await self.channel_layer.group_add("tills", self.channel_name)
+            await layer.send("payments", {"type": "payment.last"})
+            await layer.group_send("tills", {"type": "till.opened"})
+            # Both are there when the next one is chosen.
+            await asyncio.sleep(0.05)
+
+        async def payment_last(self, message: Any) -> None:
+            pass
+
+        async def till_opened(self, message: Any) -> None:
+            pass
+
+    await layer.send("payments", {"type": "payment.settle"})
+    await until_handled(Member, layer, 3)
+
+    links = {
+        (one.attributes or {})["ws.handler"]: one.links[0].context.span_id
+        for one in telemetry.spans()
+        if one.name.startswith("process")
+    }
+    sent = [one.context.span_id for one in telemetry.spans("publish payments")]
+    (told,) = telemetry.spans("publish tills")
+    assert {"payment_settle": sent[0], "payment_last": sent[1], "till_opened": told.context.span_id} == links
+    assert (3, 3) == (telemetry.value("messaging.client.consumed.messages"), telemetry.value("ws.layer.lag"))
 
 
 class Talkative(AsyncConsumer):

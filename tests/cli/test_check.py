@@ -226,3 +226,35 @@ application = otel_ws.WebSocketMiddleware(URLRouter([path("ws/", Member.as_asgi(
 
     assert "2 groups or channels of the channel layer are told as _OTHER" in ended.output
     assert "family" not in ended.output
+
+
+def test_undeclared_groups_in_the_code_are_counted_with_their_places(command: Any) -> None:
+    """Where a handler makes a name is told, so that one finds it; the name is not."""
+    pytest.importorskip("channels")
+    source = f"""
+{DJANGO}
+otel_ws.declare(template=["room_{{room_id}}", "payments"])
+from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.routing import URLRouter
+from django.urls import path
+
+class Member(AsyncWebsocketConsumer):
+    message_types = ("move",)
+
+    async def connect(self):
+        self.family = f"family_{{self.scope['user']}}"
+        await self.channel_layer.group_add(f"room_{{self.pk}}", self.channel_name)
+        await self.channel_layer.group_add(self.family, self.channel_name)
+        await self.channel_layer.send("payments", {{}})
+        await self.channel_layer.group_send("smith-%s" % self.pk, {{}})
+
+application = otel_ws.WebSocketMiddleware(URLRouter([path("ws/", Member.as_asgi())]))
+"""
+    ended = command("check", "app:application", source=source, OTEL_PROPAGATORS="tracecontext")
+
+    lines = source.splitlines()
+    first, second = (number for number, line in enumerate(lines, 1) if "(self.family" in line or "smith-" in line)
+    told = f"2 groups or channels of the channel layer are told as _OTHER (app.py, line {first}; app.py, line {second})"
+    assert told in ended.output
+    assert "family" not in ended.output
+    assert "smith" not in ended.output

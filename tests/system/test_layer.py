@@ -50,6 +50,61 @@ async def test_processes_with_and_without_us_understand_each_other(
         assert {} == process.metric("ws_telemetry_errors_total")
 
 
+def spans(process: Any) -> dict[str, dict[str, Any]]:
+    """What a process printed of its spans, the last of each name."""
+    found, text, decoder = {}, process.output(), json.JSONDecoder()
+    while (start := text.find('{\n    "name"')) >= 0:
+        try:
+            span, end = decoder.raw_decode(text[start:])
+        except ValueError:
+            # Not yet written to its end.
+            break
+        found[span["name"]] = span
+        text = text[start + end :]
+    return found
+
+
+@pytest.mark.parametrize("context", ["link", "parent", "off"])
+async def test_context_crosses_processes(
+    launch: Callable[..., Any], work: Callable[..., Any], redis: Any, context: str
+) -> None:
+    """A server asks a worker, which tells a group of another server: each is joined to the one before, as wanted.
+
+    Where nothing travels, who is told by a channel of its own does not know of which group.
+    """
+    shared = over(redis) | {
+        "OTEL_WS_LAYER_CONTEXT": context, "OTEL_TRACES_EXPORTER": "console", "OTEL_BSP_SCHEDULE_DELAY": "50",
+    }  # fmt: skip
+    asks = launch("uvicorn-websockets", "arena:application", **shared)
+    hears = launch("daphne", "arena:application", **shared)
+    works = work("work", "threaded", **shared)
+    for channel in ("work", "threaded"):
+        steps = [
+            (asks, f"publish {channel}"), (works, f"process {channel}"), (works, "publish room_{room_id}"),
+            (hears, f"process {'_OTHER' if context == 'off' else 'room_{room_id}'}"),
+        ]  # fmt: skip
+        before = spans(hears).get(steps[-1][1])
+
+        def are_told(steps: Any = steps, before: Any = before) -> bool:
+            names = [name in spans(process) for process, name in steps]
+            return all(names) and spans(hears)[steps[-1][1]] != before
+
+        async with asyncio.timeout(60), connect(hears.address("/ws/7?0")) as client:
+            await asyncio.to_thread(asks.ask, f"/asked/{channel}/done/1")
+            assert "1" == await client.recv()
+            await until(are_told)
+
+        ask, process, tell, hear = (spans(process)[name] for process, name in steps)
+        # The worker's own two are of one trace, whatever crosses.
+        assert tell["parent_id"] == process["context"]["span_id"]
+        for sender, receiver in ((ask, process), (tell, hear)):
+            ids = sender["context"]["trace_id"], sender["context"]["span_id"]
+            links = [(one["context"]["trace_id"], one["context"]["span_id"]) for one in receiver["links"]]
+            assert ([ids] if context == "link" else []) == links
+            assert (ids[1] if context == "parent" else None) == receiver["parent_id"]
+            assert (ids[0] == receiver["context"]["trace_id"]) is (context == "parent")
+
+
 async def test_a_server_that_goes_away_and_comes_back(launch: Callable[..., Any], redis: Any) -> None:
     """The application sees its own layer's errors; what failed is counted, and afterwards everything works again."""
     process = launch("uvicorn-websockets", "grouped:application", OBSERVED="1", REDIS_URL=redis.url, LAYER=CORE)

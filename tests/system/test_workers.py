@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +18,43 @@ pytest.importorskip("channels_redis")
 
 from websockets.asyncio.client import connect
 
+from otel_ws import processes
+from otel_ws.settings import Settings
+
+APPS = Path(__file__).parent / "apps"
 CORE = "channels_redis.core.RedisChannelLayer"
+GONE = {signal.SIGTERM: -signal.SIGTERM, signal.SIGINT: 0}
+
+
+class Host:
+    """What all processes of this test's group count together, asked by one that is none of them."""
+
+    def __init__(self, redis: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        config = {"hosts": [{"address": redis.url, "socket_timeout": None}]}
+        own = {"OTEL_SERVICE_NAME": "arena", "OTEL_WS_RUNTIME_DIR": str(folder)}
+        self.shared = {"LAYER": CORE, "LAYER_CONFIG": json.dumps(config), "OBSERVED": "1", **own}
+        for name, value in own.items():
+            monkeypatch.setenv(name, value)
+
+    def numbers(self, name: str) -> dict[tuple[str, ...], Any]:
+        """One metric's series: a value each, or how often a histogram was given one."""
+        found = processes.of_group(Settings.load(None, {}))
+        assert found is not None
+        for metric, values in found.snapshot.values.items():
+            if metric.name == name:
+                return dict(values)
+        return {
+            labels: sum(one.buckets)
+            for metric, values in found.snapshot.distributions.items()
+            for labels, one in values.items()
+            if metric.name == name
+        }
+
+
+@pytest.fixture
+def host(redis: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    """A folder of its own for the processes of the test."""
+    return Host(redis, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("channel", ["work", "threaded"])
@@ -31,7 +71,7 @@ async def test_tasks_are_done_and_told(
     heard: list[Any] = []
 
     async def asked(kind: str, of: str = channel) -> None:
-        await asyncio.to_thread(web.ask, f"/asked/{of}/{kind}")
+        await asyncio.to_thread(web.ask, f"/asked/{of}/{kind}/1")
 
     async with asyncio.timeout(60), connect(web.address("/ws/7?0")) as client:
         for _ in range(3):
@@ -66,3 +106,114 @@ async def test_tasks_are_done_and_told(
         assert ({"work": 6} if channel == "work" else {"threaded": 5, "work": 1}) == consumed
         assert {} == metrics.get("ws_telemetry_errors_total", {})
     assert -signal.SIGTERM == process.stop()
+
+
+@pytest.mark.parametrize("channel", ["work", "threaded"])
+async def test_five_at_once_wait_in_the_worker(
+    launch: Callable[..., Any], work: Callable[..., Any], wait_until: Callable[..., Any], host: Host, channel: str
+) -> None:
+    """To a handler of 200 ms: four of five, 0 to 800 ms and a little each, though nothing waits in Redis."""
+    web = launch("uvicorn-websockets", "arena:application", **host.shared)
+    work("work", "threaded", **host.shared)
+
+    async with asyncio.timeout(60), connect(web.address("/ws/7?0")) as client:
+        await asyncio.to_thread(web.ask, f"/asked/{channel}/done/1")
+        await client.recv()
+        await asyncio.to_thread(web.ask, f"/asked/{channel}/slow/5")
+        for _ in range(5):
+            await client.recv()
+
+        def handled() -> Any:
+            return sum(host.numbers("messaging.process.duration").values()) == 6
+
+        assert await asyncio.to_thread(wait_until, handled)
+
+    assert (4.0, 6) == (host.numbers("ws.message.backlogged")["", ""], host.numbers("ws.message.wait")["", ""])
+    assert 6 == host.numbers("ws.layer.lag")[channel,]
+    assert {} == host.numbers("ws.layer.dropped")
+
+
+@pytest.fixture
+def hears_sigint() -> Iterator[None]:
+    """A suite in the background of a shell ignores SIGINT, and what it starts would inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hears_sigint")
+@pytest.mark.parametrize("channel", ["work", "threaded"])
+@pytest.mark.parametrize("stopped_by", list(GONE))
+async def test_a_worker_is_stopped_while_a_handler_works(
+    launch: Callable[..., Any], work: Callable[..., Any], wait_until: Callable[..., Any], host: Host,
+    channel: str, stopped_by: signal.Signals,
+) -> None:  # fmt: skip
+    """What was counted stays, what was at work and what waited is no more, and the process ends as without us.
+
+    By SIGINT, which Channels' worker hears, the handler's span ends too and is exported, and what waited is told as
+    lost. SIGTERM it does not hear: it is gone at once.
+    """
+    web = launch("uvicorn-websockets", "arena:application", **host.shared)
+    process = work("work", "threaded", **host.shared, OTEL_TRACES_EXPORTER="console")
+    waiting = "consumer", channel
+
+    async with asyncio.timeout(60), connect(web.address("/ws/7?0")) as client:
+        for asked in ("done/1", "stuck/1", "done/3"):
+            await asyncio.to_thread(web.ask, f"/asked/{channel}/{asked}")
+        assert [1, 1] == [json.loads(await client.recv()) for _ in range(2)]
+        found = await asyncio.to_thread(wait_until, lambda: host.numbers("ws.layer.depth").get(waiting) == 3)
+        assert found, host.numbers("ws.layer.depth")
+        assert {("worker",): 1.0, ("handler",): 1.0} == host.numbers("ws.workers")
+        before = process.output()
+
+        assert GONE[stopped_by] == await asyncio.to_thread(process.stop, stopped_by)
+
+        def is_left() -> bool:
+            return waiting not in host.numbers("ws.layer.depth") and not any(host.numbers("ws.workers").values())
+
+        assert await asyncio.to_thread(wait_until, is_left)
+        # Nobody else's numbers fell.
+        assert {(channel,): 2.0} == {
+            labels[-1:]: count
+            for labels, count in host.numbers("messaging.client.consumed.messages").items()
+            if labels[-1] == channel
+        }
+        tasks = {labels[-2:]: count for labels, count in host.numbers("messaging.process.duration").items()}
+        lost = host.numbers("ws.layer.dropped")
+
+    said = process.output().removeprefix(before)
+    assert "Traceback" not in process.output()
+    if stopped_by == signal.SIGTERM:
+        assert ({("work_done", ""): 1}, {}, "") == (tasks, lost, said)
+    else:
+        assert {("work_done", ""): 1, ("work_stuck", "CancelledError"): 1} == tasks
+        assert {("CONSUMER_GONE",): 3.0} == lost
+        assert 2 == said.count(f'"name": "process {channel}"')
+    assert {} == host.numbers("ws.telemetry.errors")
+
+
+async def test_check_tells_how_many_groups_the_running_workers_have_no_template_for(
+    launch: Callable[..., Any], wait_until: Callable[..., Any], host: Host, tmp_path: Path
+) -> None:
+    """As they are now, by whoever asks on that host; which they are is told nowhere."""
+    shared = {**host.shared, "TEMPLATES": "work threaded"}
+    web = launch("uvicorn-websockets", "arena:application", **shared)
+    command = [sys.executable, "-m", "otel_ws", "check", "arena:application", "--settings", "arena_settings"]
+    environment = {**os.environ, **host.shared, "PYTHONPATH": str(APPS), "OTEL_TRACES_EXPORTER": "none"}
+
+    def checked() -> str:
+        return subprocess.run(
+            command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+        ).stdout
+
+    async with asyncio.timeout(60), connect(web.address("/ws/7?0")), connect(web.address("/ws/8?0")):
+
+        def are_told() -> bool:
+            return host.numbers("ws.layer.groups") == {("_OTHER",): 2.0}
+
+        assert await asyncio.to_thread(wait_until, are_told)
+        said = await asyncio.to_thread(checked)
+
+    assert "2 groups that the running workers of this service have members of are told as _OTHER" in said
+    assert "room_7" not in said
+    assert await asyncio.to_thread(wait_until, lambda: "running workers" not in checked())

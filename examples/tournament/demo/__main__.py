@@ -24,7 +24,7 @@ from demo.play import perform
 from demo.process import ServerError
 from demo.records import Records
 from demo.report import Story, Summary, last_events, show
-from demo.server import MODULES, SERVERS, Server
+from demo.server import MODULES, SERVERS, Server, missing
 from demo.sink import Sink
 
 # What is left of the time for the last exports and for the server's end.
@@ -81,7 +81,10 @@ def run(chosen: argparse.Namespace) -> int:
         )
         say("makes a database")
         server.prepare(people.fixture())
-        say(f"starts {chosen.server} (way in: {chosen.way})")
+        with_worker = ", redis-server, and a worker as a process of its own" if server.has_worker else ""
+        say(f"starts {chosen.server} (way in: {chosen.way}){with_worker}")
+        if lacking := missing():
+            say(f"no worker, and no payments: they need {lacking}")
         with server:
             say(f"live page: {server.page}")
             stage = Stage(server.port, people, records)
@@ -146,6 +149,7 @@ def summarise(
         ],
         log_hits=sum(map(searcher.is_leak, server.said())),
         events=last_events([line for line in lines if not searcher.is_leak(line)]),
+        missing=missing(),
         trace=[line for line in Story(sink.received).told() if not searcher.is_leak(line)],
     )
 

@@ -158,6 +158,8 @@ def _published(expected: Expected, one: Published, sender: Conversation) -> None
         # Who hears it is where the one is who said it.
         expected.observe("ws.message.wait", http_route=sender.place.route, transport=sender.transport)
         expected.span(f"process {one.template}")
+    for _ in range(one.workers):
+        expected.observe("ws.message.wait", http_route="", transport="")
     if not received:
         expected.add("ws.layer.dropped", reason="NO_SUBSCRIBER")
     if one.is_group:

@@ -31,8 +31,6 @@ async def perform(stage: Stage, server: Server, until: float, say: Say) -> list[
         await _act(stage, server, act.__name__.replace("_", " "), partial(act, stage), say)
     if server.has_worker:
         await _act(stage, server, "payments", partial(payments, stage), say)
-    else:
-        say("no payments: a worker needs Redis, and here is no redis-server or no channels_redis; all else in memory")
     say(f"{'matches' if server.workers == 1 else 'visits'}, until the time is up")
     await _again(stage, server, _matches if server.workers == 1 else _visits, until)
     return checks

@@ -36,6 +36,8 @@ class Summary:
     searches: list[Search]
     log_hits: int
     events: list[str]
+    # What a worker would have needed, if this machine lacks it.
+    missing: str
     trace: list[str]
 
     @property
@@ -80,7 +82,11 @@ def show(summary: Summary) -> None:
     print("\n".join(metric_table(summary.checks)))
     print(f"\nThe last events (JSON lines, up to {EVENTS_OF_A_KIND} of a kind)\n")
     print("\n".join(summary.events))
-    print("\nOne conversation, as the spans of all processes tell it\n")
+    if summary.missing:
+        print("\nOne conversation, as the spans of the server tell it; a trace that crosses to a worker needs")
+        print(f"{summary.missing}\n")
+    else:
+        print("\nOne conversation that crosses processes: to the worker (its spans say so) and back to the server\n")
     print("\n".join(summary.trace))
     print("\nSearched for names, e-mails, addresses, tokens, display names and exception texts\n")
     for search in summary.searches:

@@ -19,9 +19,11 @@ SERVERS = ("uvicorn", "daphne")
 CHANNELS = ("payments", "receipts")
 
 
-def has_redis() -> bool:
-    """Whether there is a Redis server to start, and the channel layer for it."""
-    return shutil.which("redis-server") is not None and find_spec("channels_redis") is not None
+def missing() -> str:
+    """What a worker needs and this machine lacks, with the way out; empty where there is nothing."""
+    if shutil.which("redis-server") is None:
+        return "redis-server (on Debian: apt-get install redis-server)"
+    return "" if find_spec("channels_redis") else "channels_redis (pip install 'otel-ws[demo]')"
 
 
 @dataclass
@@ -39,7 +41,7 @@ class Server:
 
     def __post_init__(self) -> None:
         self.port, web_scrape, worker_scrape, redis = free_ports(4)
-        self._url = f"redis://127.0.0.1:{redis}/0" if has_redis() else ""
+        self._url = "" if missing() else f"redis://127.0.0.1:{redis}/0"
         self._web = self._instrumented("server", self._serve(), web_scrape, lambda: answers(self.port))
         self._processes = [self._web]
         if self._url:

@@ -2,7 +2,7 @@
 
 GET /state             what otel-ws counts in this process
 GET /told/GROUP/COUNT  tells a group so often, and answers how often that worked and what was raised
-GET /asked/CHANNEL/KIND  sends one message to a worker
+GET /asked/CHANNEL/KIND/COUNT  sends so many messages to a worker
 GET /stream/           a Django view that streams what the group `room_7` is told
 GET /consumed/         a consumer that streams ten events by itself, one every tenth of a second
 WS  /ws/ROOM           hears what the group is told, after ``?slow`` milliseconds each
@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
@@ -34,6 +35,7 @@ from django.core.asgi import get_asgi_application
 from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 from django.urls import path, re_path
 
+SLOW_SECONDS, LONG_SECONDS = 0.2, 60.0
 EVENT_STREAM = [(b"content-type", b"text/event-stream")]
 
 
@@ -64,6 +66,16 @@ class Worker(AsyncConsumer):
         """Raise."""
         raise KeyError("Ada Lovelace")
 
+    async def work_slow(self, message: Any) -> None:
+        """Take a while, then tell the group."""
+        await asyncio.sleep(SLOW_SECONDS)
+        await self.work_done(message)
+
+    async def work_stuck(self, message: Any) -> None:
+        """Tell the group, and never end."""
+        await self.work_done(message)
+        await asyncio.sleep(LONG_SECONDS)
+
     async def work_state(self, message: Any) -> None:
         """Tell the group what otel-ws counts in this process."""
         import otel_ws
@@ -83,6 +95,16 @@ class Threaded(SyncConsumer):
     def work_broken(self, message: Any) -> None:
         """Raise."""
         raise KeyError("Ada Lovelace")
+
+    def work_slow(self, message: Any) -> None:
+        """Take a while, then tell the group."""
+        time.sleep(SLOW_SECONDS)
+        self.work_done(message)
+
+    def work_stuck(self, message: Any) -> None:
+        """Tell the group, and take long: nobody can end a thread."""
+        self.work_done(message)
+        time.sleep(20 * SLOW_SECONDS)
 
 
 class Ticks(AsyncHttpConsumer):
@@ -108,9 +130,10 @@ async def told(request: HttpRequest, group: str, count: int) -> JsonResponse:
     return JsonResponse({"sent": count - raised.total(), "raised": raised})
 
 
-async def asked(request: HttpRequest, channel: str, kind: str) -> JsonResponse:
+async def asked(request: HttpRequest, channel: str, kind: str, count: int) -> JsonResponse:
     """Ask a worker."""
-    await get_channel_layer().send(channel, {"type": f"work.{kind}", "number": 1})
+    for _ in range(count):
+        await get_channel_layer().send(channel, {"type": f"work.{kind}", "number": 1})
     return JsonResponse({})
 
 
@@ -133,7 +156,7 @@ async def stream(request: HttpRequest) -> StreamingHttpResponse:
 
 urlpatterns = [
     path("told/<str:group>/<int:count>", told),
-    path("asked/<str:channel>/<str:kind>", asked),
+    path("asked/<str:channel>/<str:kind>/<int:count>", asked),
     path("stream/", stream),
 ]
 
@@ -150,5 +173,5 @@ if os.environ.get("OBSERVED"):
     import otel_ws
 
     otel_ws.configure()
-    otel_ws.declare(template=["room_{room_id}", "work", "threaded"])
+    otel_ws.declare(template=os.environ.get("TEMPLATES", "room_{room_id} work threaded").split())
     application = otel_ws.WebSocketMiddleware(application)
