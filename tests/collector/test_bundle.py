@@ -177,7 +177,7 @@ PROMETHEUS = [
     "--web.listen-address=0.0.0.0:9090",
     "--web.enable-otlp-receiver",
     "--web.user-assets=/etc/runbooks",
-    "--enable-feature=exemplar-storage",
+    "--enable-feature=exemplar-storage,otlp-deltatocumulative",
     "--log.level=warn",
 ]
 GRAFANA = {

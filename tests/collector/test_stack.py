@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from otel_ws.lines import render
-from otel_ws.semconv import EVENTS, IDS, METRICS, REASON, USER_ID, WS_AUTH_FAIL, Instrument
+from otel_ws.semconv import ERRORS, EVENTS, IDS, METRICS, REASON, USER_ID, WS_AUTH_FAIL, Instrument
 from otel_ws.types import Cleared, EventRecord
 from tests.collector.stack import rare, sending
 from tests.collector.stack.example import PROCESSES, SERVICE, Count, Played
@@ -65,6 +65,23 @@ def test_every_declared_event_arrives_with_its_fields(stack: Stack, ask: Questio
         "service_namespace",
         "deployment_environment_name",
     }
+
+
+def test_deltas_are_added_up(stack: Stack, ask: Questions) -> None:
+    """An application that exports deltas is counted as any other, and takes nothing from what comes with it."""
+    deltas, usual = sending.Service("deltas"), sending.Service("beside-deltas")
+    labels = (("error_type", "ValueError"),)
+    for number in (3, 4):
+        both = sending.points(deltas, ERRORS.name, {labels: number}, sending.DELTA)
+        both.MergeFrom(sending.points(usual, ERRORS.name, {labels: 5}))
+        assert sending.post(stack, both)[0] == 200
+        time.sleep(1)
+
+    added_up = f"{ERRORS.prometheus_name}{deltas.selector()}"
+    eventually(lambda: ask.value(added_up) == 7)
+
+    assert ask.value(added_up) == 7
+    assert ask.value(f"{ERRORS.prometheus_name}{usual.selector()}") == 5
 
 
 def test_the_program_of_the_host_is_watched(ask: Questions) -> None:

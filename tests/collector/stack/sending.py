@@ -22,7 +22,7 @@ from tests.collector.stack.programs import Stack, call
 if TYPE_CHECKING:
     from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-CUMULATIVE = 2
+DELTA, CUMULATIVE = 1, 2
 SERVER, CLIENT = 2, 3
 ID = "1234567890123456789"
 SAMPLES = {
@@ -149,7 +149,10 @@ def point(
 
 
 def points(
-    service: Service, name: str, values: Mapping[tuple[tuple[str, str], ...], float]
+    service: Service,
+    name: str,
+    values: Mapping[tuple[tuple[str, str], ...], float],
+    temporality: int = CUMULATIVE,
 ) -> ExportMetricsServiceRequest:
     """Points of one counter, by their labels."""
     now = time.time_ns()
@@ -157,7 +160,7 @@ def points(
     scoped = request.resource_metrics.add()
     _resource(scoped.resource, service)
     metric = scoped.scope_metrics.add().metrics.add(name=name)
-    metric.sum.aggregation_temporality, metric.sum.is_monotonic = CUMULATIVE, True
+    metric.sum.aggregation_temporality, metric.sum.is_monotonic = temporality, True
     for labels, value in values.items():
         point = metric.sum.data_points.add(as_double=value, start_time_unix_nano=now - 10**9, time_unix_nano=now)
         put(point.attributes, dict(labels))
