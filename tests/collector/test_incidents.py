@@ -20,13 +20,14 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.collector.stack import rare, sending
+from otel_ws.semconv import Instrument
+from tests.collector.stack import sending
 from tests.collector.stack.desk import alert, fire
+from tests.collector.stack.driving import DATABASE, foreign_series
 from tests.collector.stack.example import EXAMPLE, SERVICE
 from tests.collector.stack.places import BUNDLE, ROOT, SECRETS
 from tests.collector.stack.programs import Stack, call, eventually
 from tests.collector.stack.questions import Questions
-from tests.collector.stack.rare import DATABASE
 from tests.collector.stack.receivers import Web
 from tests.collector.stack.waits import open_all_hours, set_in_collector, shorten_alerts
 
@@ -218,13 +219,14 @@ def test_the_watchdog_is_heard(scene: Scene) -> None:
 @pytest.mark.incident
 def test_what_is_only_sent_calls_somebody(scene: Scene) -> None:
     """The telemetry of a database that is asked too much, and of a host without memory."""
-    asked = sending.Service(SERVICE)
-    sent = sending.post(
-        scene.stack, rare.growing(asked, [rare.histogram(DATABASE, {"db.operation.name": "SELECT"}, 10**6)])
-    )
-    assert sent[0] == 200
+    asked, began = sending.Service(SERVICE), time.time_ns() - 60 * 10**9
+    none, many = (foreign_series(DATABASE, {"db.operation.name": "SELECT"}, number) for number in (0, 10**6))
+    queries = sending.numbers(asked, [none], began, began)
+    queries.MergeFrom(sending.numbers(asked, [many], began))
+    assert sending.post(scene.stack, queries)[0] == 200
     # Nobody but the collector may say this, so it goes past it.
-    host = rare.growing(sending.Service("host"), [rare.gauge("system.memory.utilization", {"state": "used"}, 0.9, "1")])
+    used = sending.Series("system.memory.utilization", Instrument.GAUGE, {"state": "used"}, 0.9, "1")
+    host = sending.numbers(sending.Service("host"), [used])
     url = scene.stack.url("prometheus", "/api/v1/otlp/v1/metrics")
     assert call(url, host.SerializeToString(), {"content-type": "application/x-protobuf"})[0] == 200
 
