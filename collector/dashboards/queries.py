@@ -52,9 +52,12 @@ def rate(name: str, *by: str, where: str = "") -> str:
 def total(name: str, *by: str, where: str = "") -> str:
     """How much a counter grew within the time that is shown.
 
-    ``increase`` misses the first value of a series; what was not there in the hour before that time counts whole: also,
-    once, what processes counted before Prometheus was away for longer, or began. Alerts are about shorter times, and
-    know better: see ``prometheus/rules/red.yml``.
+    ``increase`` misses the first value of a series, which of an error that came once is all there is. So what was
+    not there in the hour before that time counts whole. Nearly always it is new: each process has series of its own,
+    and what they sent while Prometheus was away comes later. Only where it was away for longer than the collector's
+    queue and ``out_of_order_time_window`` reach, or began beside processes that are old, is once shown what these
+    counted in their lives. Of the two that is the lesser evil: too much is looked at, and a failure that is shown as
+    none is not. Alerts call people, and know better: see ``prometheus/rules/red.yml``.
     """
     series = select(name, *filter(None, [where]))
     return (

@@ -102,9 +102,11 @@ def collector(made: Board) -> None:
               "[$__rate_interval]))", "{{policy}}")],
     )  # fmt: skip
     made.series(
-        "Traces, kept or not", "A second.", "ops",
+        "Traces, kept or not", "A second; dropped before: there was no room to wait for the decision.", "ops",
         [prom("sum by (decision) (rate(otelcol_processor_tail_sampling_global_count_traces_sampled"
-              "[$__rate_interval]))", "{{decision}}")],
+              "[$__rate_interval]))", "{{decision}}"),
+         prom("sum(rate(otelcol_processor_tail_sampling_sampling_trace_dropped_too_early[$__rate_interval]))",
+              "dropped before")],
     )  # fmt: skip
 
 
@@ -153,6 +155,12 @@ def backends(made: Board) -> None:
         [prom("sum(rate(prometheus_tsdb_head_samples_appended_total[$__rate_interval]))", "samples"),
          prom("sum(rate(loki_distributor_lines_received_total[$__rate_interval]))", "lines"),
          prom("sum(rate(tempo_distributor_spans_received_total[$__rate_interval]))", "spans")],
+    )  # fmt: skip
+    made.series(
+        "Lost by a backend",
+        "Spans that Tempo discarded within 5 minutes, and broken logs that Prometheus found at its start.", "short",
+        [prom("reason:tempo_discarded_spans:increase5m", "spans: {{reason}}"),
+                  prom("prometheus_tsdb_wal_corruptions_total", "broken logs")],
     )  # fmt: skip
     made.series(
         "Rules that fail", "Evaluations a second: an alert that is not looked at.", "ops",

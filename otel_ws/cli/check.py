@@ -17,7 +17,7 @@ from typing import Any, Final
 import otel_ws
 from otel_ws import processes, recorder, semconv, settings
 from otel_ws.cli import groups, load, traps
-from otel_ws.cli.routes import Route, routes_of
+from otel_ws.cli.routes import Route, is_told_apart, routes_of
 from otel_ws.ledger import Snapshot
 from otel_ws.semconv import OTHER
 
@@ -76,7 +76,17 @@ def findings(named: str | None) -> list[Finding]:
         )
     found += [Finding(WARNING, "channel layers", *trap) for trap in traps.found(_channel_layers(), dict(os.environ))]
     own = named.partition(":")[0].partition(".")[0]
-    return [*found, *_vocabulary(routes_of(application), own), *gate_findings()]
+    routes = routes_of(application)
+    if not any(route.scope_type == "websocket" for route in routes) and is_told_apart(application):
+        found.append(
+            Finding(
+                WARNING,
+                "undeclared",
+                "no route of a WebSocket was found, so nothing of theirs was looked at: a function stands before them",
+                "a class instead, which keeps the application behind it as app, or as inner",
+            )
+        )
+    return [*found, *_vocabulary(routes, own), *gate_findings()]
 
 
 def _channel_layers() -> Mapping[str, Any]:

@@ -44,6 +44,16 @@ def routes_of(application: object) -> list[Route]:
     return list(dict.fromkeys(_walk(application, "websocket", "", 0)))
 
 
+def is_told_apart(application: object) -> bool:
+    """Whether there is a router that tells WebSockets from other protocols: with it, routes are to be expected."""
+    for _ in range(DEEPEST):
+        protocols = _own(application, "application_mapping")
+        if isinstance(protocols, Mapping):
+            return "websocket" in protocols
+        application = next((one for name in _INSIDE if (one := _own(application, name)) is not None), None)
+    return False
+
+
 def _walk(application: Any, scope_type: str, before: str, depth: int) -> Iterator[Route]:
     if depth > DEEPEST or application is None:
         return

@@ -206,6 +206,21 @@ def test_help_has_examples(command: Any) -> None:
     assert "your application does with the driven connections" in command("check", "--help").output
 
 
+def test_routes_that_cannot_be_seen_are_told(command: Any) -> None:
+    """A function before the routers hides them: that nothing was looked at is no silence."""
+    pytest.importorskip("channels")
+    source = f"""
+{DJANGO}
+from channels.routing import ProtocolTypeRouter
+async def everything(scope, receive, send): ...
+application = otel_ws.WebSocketMiddleware(ProtocolTypeRouter({{"websocket": everything}}))
+"""
+    ended = command("check", "app:application", "--json", source=source, OTEL_PROPAGATORS="tracecontext")
+
+    told = dict(found(ended.json, "warning"))
+    assert "no route" in told["undeclared"]
+
+
 def test_undeclared_groups_are_counted_without_their_names(command: Any) -> None:
     """Of the groups that consumers join by themselves, those of no declared template; how many, not which."""
     pytest.importorskip("channels")

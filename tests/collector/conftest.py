@@ -20,6 +20,7 @@ pytest.importorskip("yaml", reason="nox -s stack has it")
 import shutil
 from collections.abc import Iterator
 
+from tests.collector.stack.driving import Driven, drive
 from tests.collector.stack.example import Played, Playing
 from tests.collector.stack.programs import BINARIES, Stack
 from tests.collector.stack.questions import Questions
@@ -70,9 +71,15 @@ def played(playing: Playing) -> Played:
 
 
 @pytest.fixture(scope="session")
-def watched(stack: Stack, ask: Questions, played: Played) -> Watched:
+def driven(stack: Stack, played: Played) -> Driven:
+    """What the example never does."""
+    return drive(stack)
+
+
+@pytest.fixture(scope="session")
+def watched(ask: Questions, played: Played, driven: Driven) -> Watched:
     """What the dashboards are asked about."""
-    return watch(stack, ask, played)
+    return watch(ask, played, driven)
 
 
 @pytest.fixture(scope="session")

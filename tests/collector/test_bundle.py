@@ -20,7 +20,10 @@ from tests.collector.stack.places import BUNDLE, RUNBOOKS
 
 RULES = sorted((BUNDLE / "prometheus" / "rules").glob("*.yml"))
 # Of the programs themselves, of the host, and of the example.
-FOREIGN = re.compile(r"up|otelcol_[a-z_]+|system_(memory|filesystem)_utilization_ratio|tournament_payments_total")
+FOREIGN = re.compile(
+    r"up|process_start_time_seconds|(otelcol|prometheus|alertmanager|loki|tempo)_[a-z_]+"
+    r"|system_(memory|filesystem)_utilization_ratio|tournament_payments_total"
+)
 
 
 def rules() -> list[dict[str, Any]]:
@@ -87,7 +90,7 @@ def test_every_runbook_is_of_an_alert() -> None:
 def test_alert_texts_hold_no_label_of_a_person() -> None:
     """What a text takes from a series is a service, a reason or a program: never an id."""
     allowed = {
-        "service_name", "component", "job", "exporter", "receiver", "mountpoint", "slo", "reason",
+        "service_name", "component", "job", "exporter", "receiver", "integration", "mountpoint", "slo", "reason",
     }  # fmt: skip
     for rule in alerts():
         for text in rule["annotations"].values():
@@ -174,7 +177,7 @@ PROMETHEUS = [
     "--web.listen-address=0.0.0.0:9090",
     "--web.enable-otlp-receiver",
     "--web.user-assets=/etc/runbooks",
-    "--enable-feature=exemplar-storage",
+    "--enable-feature=exemplar-storage,otlp-deltatocumulative",
     "--log.level=warn",
 ]
 GRAFANA = {

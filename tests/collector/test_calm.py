@@ -17,6 +17,7 @@ from tests.collector.stack.promtool import rules, run
 
 SERVICE = 'service_name="shop",deployment_environment_name="test"'
 COLLECTOR = 'job="collector",instance="collector:8888"'
+TEMPO = 'job="tempo",instance="tempo:3200"'
 ALERTS = {rule["alert"]: rule for rule in rules() if "alert" in rule}
 HEARD = f"process_cpu_utilization_ratio{{{SERVICE}}}"
 
@@ -153,12 +154,14 @@ LIVES = {
     of("tournament_payments_total", status="declined"): 9,
     f'otelcol_exporter_send_failed_spans{{{COLLECTOR},exporter="otlp_grpc/tempo"}}': 7,
     f'otelcol_receiver_refused_spans{{{COLLECTOR},receiver="otlp"}}': 7,
+    f'tempo_discarded_spans_total{{{TEMPO},reason="trace_too_large"}}': 7,
     HEARD: 1,
     f"up{{{COLLECTOR}}}": 1,
+    f"up{{{TEMPO}}}": 1,
 }
 COUNTING = (
     "ErrorBurst", "AuthFailuresInvalid", "FailedConnections", "ConnectionFailureRate", "LayerDrops", "PaymentFailures",
-    "CollectorDrops", "CollectorRefuses",
+    "CollectorDrops", "CollectorRefuses", "TempoDiscards",
 )  # fmt: skip
 
 
@@ -194,11 +197,12 @@ def test_a_process_that_is_heard_of_later_is_no_increase(tmp_path: Path) -> None
         ("service_reason:ws_layer_dropped:increase5m", of("ws_layer_dropped_total", reason="EXPIRED")),
         ("service:payment_failures:increase1h", of("tournament_payments_total", status="declined")),
         ("exporter:otelcol_lost:increase5m", f'otelcol_exporter_send_failed_spans{{{COLLECTOR},exporter="tempo"}}'),
+        ("reason:tempo_discarded_spans:increase5m", f'tempo_discarded_spans_total{{{TEMPO},reason="trace_too_large"}}'),
     ],
 )
 def test_the_first_of_its_kind_counts(name: str, series: str, tmp_path: Path) -> None:
-    """A service, or a collector, that was heard of before says something for the first time: all of it is new."""
-    heard = {HEARD: "1x100", f"up{{{COLLECTOR}}}": "1x100"}
+    """A service, or a program, that was heard of before says something for the first time: all of it is new."""
+    heard = {HEARD: "1x100", f"up{{{COLLECTOR}}}": "1x100", f"up{{{TEMPO}}}": "1x100"}
     told = story({**heard, series: "_x80 7x20"}, figures={f"sum({name})": ("82m", 7)})
 
     assert_told(tmp_path, [told], name)
@@ -231,6 +235,37 @@ def test_silence_is_told_after_six_minutes(tmp_path: Path) -> None:
 
     assert_told(tmp_path, [story({of("ws_active_connections"): "5x30 _x30"}, looks, watched=(name,))], name)
     assert "6 minutes" in ALERTS[name]["annotations"]["description"]
+
+
+def test_a_rule_that_failed_once_calls_nobody(tmp_path: Path) -> None:
+    """The next evaluation looked again; one that goes on failing does."""
+    name, series = "RulesFail", 'prometheus_rule_evaluation_failures_total{rule_group="a"}'
+    minutes = tuple(f"{minute}m" for minute in range(38, 50))
+    once = story({series: "0x39 1x60"}, dict.fromkeys(minutes, ()), watched=(name,), labels={})
+    always = story({series: "0x39 1+1x60"}, {"43m": (), "46m": (name,), "60m": (name,)}, watched=(name,), labels={})
+
+    assert_told(tmp_path, [once, always], name)
+
+
+def test_a_receiver_that_fails_is_told_until_it_works(tmp_path: Path) -> None:
+    """One failure in ten minutes is all that there is of one that nobody reaches."""
+    name = "NotificationsFail"
+    series = 'alertmanager_notifications_failed_total{integration="slack",reason="other"}'
+    values = "0x39 " + " ".join(f"{count}x9" for count in range(1, 5)) + " 5x60"
+    looks: dict[str, tuple[str, ...]] = {f"{minute}m": (name,) for minute in range(41, 90, 3)}
+    told = story({series: values}, {**looks, "39m": (), "96m": ()}, watched=(name,), labels={"integration": "slack"})
+
+    assert_told(tmp_path, [told], name)
+
+
+def test_a_broken_log_is_told_over_a_weekend(tmp_path: Path) -> None:
+    """From the start that found it, for three days; what a program counted that was not restarted since is no news."""
+    name, at = "WalCorrupted", 'job="loki",instance="loki:3100"'
+    series = {f'loki_ingester_wal_corruptions_total{{{at},type="segment"}}': "1x9000",
+              f"process_start_time_seconds{{{at}}}": "0x9000"}  # fmt: skip
+    looks: dict[str, tuple[str, ...]] = {"1m": (name,), "71h": (name,), "73h": ()}
+
+    assert_told(tmp_path, [story(series, looks, watched=(name,), labels={"job": "loki"})], name)
 
 
 # --- pages ----------------------------------------------------------------------------------------------------

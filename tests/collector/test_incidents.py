@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -19,12 +20,14 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.collector.stack import rare, sending
+from otel_ws.semconv import Instrument
+from tests.collector.stack import sending
+from tests.collector.stack.desk import alert, fire
+from tests.collector.stack.driving import DATABASE, foreign_series
 from tests.collector.stack.example import EXAMPLE, SERVICE
-from tests.collector.stack.places import BUNDLE, ROOT
+from tests.collector.stack.places import BUNDLE, ROOT, SECRETS
 from tests.collector.stack.programs import Stack, call, eventually
 from tests.collector.stack.questions import Questions
-from tests.collector.stack.rare import DATABASE
 from tests.collector.stack.receivers import Web
 from tests.collector.stack.waits import open_all_hours, set_in_collector, shorten_alerts
 
@@ -64,7 +67,7 @@ EXAMPLES = {
 # What happens to the stack itself.
 STACK = {
     "TelemetryAbsent", "BackendDown", "CollectorQueueFull", "CollectorDrops", "CollectorRefuses", "CollectorDown",
-    "DiskLow",
+    "DiskLow", "SamplingDrops", "TempoDiscards", "WalCorrupted", "RulesFail", "NotificationsFail",
 }  # fmt: skip
 # Not made to happen: 300,000 queries in five minutes, and a host without memory, which would be the test's own.
 SENT = {"DatabaseQueryRate", "MemoryHigh"}
@@ -121,6 +124,17 @@ class Scene:
         if example is not None:
             example.communicate(timeout=60)
 
+    @contextlib.contextmanager
+    def collector_with(self, *settings: str) -> Iterator[None]:
+        """The collector with other settings, each one line of YAML with ``::`` between its keys."""
+        self.stack.stop("collector")
+        self.stack.more_options["collector"] = [f"--config=yaml:{setting}" for setting in settings]
+        self.stack.start("collector")
+        yield
+        self.stack.stop("collector")
+        del self.stack.more_options["collector"]
+        self.stack.start("collector")
+
     def firing(self) -> dict[str, dict[str, Any]]:
         """Alerts that Prometheus has firing, by name."""
         alerts = self.ask.json("prometheus", "/api/v1/alerts")["data"]["alerts"]
@@ -133,7 +147,7 @@ class Scene:
 
     def told(self, name: str) -> dict[str, Any] | None:
         """The alert as whoever is called was told of it."""
-        alerts = [alert for message in self.called.told for alert in message.body["alerts"]]
+        alerts = [alert for message in self.called.told for alert in message.body.get("alerts", ())]
         found = [alert for alert in alerts if alert["labels"]["alertname"] == name]
         return found[0] if found else None
 
@@ -163,9 +177,11 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    """Everything but what alerts do not need."""
+    """Everything but what alerts do not need; a program and a chat are told."""
     data = tmp_path_factory.mktemp("incidents")
     with Stack(data, profile="") as stack, Web(stack.webhook_port) as called:
+        slack = stack.places.url("webhook", 80, "/slack")
+        stack.places.folder(SECRETS).joinpath("alert_slack_url").write_text(slack, encoding="utf-8")
         shorten_alerts(stack)
         open_all_hours(stack)
         set_in_collector(stack, "queue_size: 500000", "queue_size: 5000")
@@ -203,13 +219,14 @@ def test_the_watchdog_is_heard(scene: Scene) -> None:
 @pytest.mark.incident
 def test_what_is_only_sent_calls_somebody(scene: Scene) -> None:
     """The telemetry of a database that is asked too much, and of a host without memory."""
-    asked = sending.Service(SERVICE)
-    sent = sending.post(
-        scene.stack, rare.growing(asked, [rare.histogram(DATABASE, {"db.operation.name": "SELECT"}, 10**6)])
-    )
-    assert sent[0] == 200
+    asked, began = sending.Service(SERVICE), time.time_ns() - 60 * 10**9
+    none, many = (foreign_series(DATABASE, {"db.operation.name": "SELECT"}, number) for number in (0, 10**6))
+    queries = sending.numbers(asked, [none], began, began)
+    queries.MergeFrom(sending.numbers(asked, [many], began))
+    assert sending.post(scene.stack, queries)[0] == 200
     # Nobody but the collector may say this, so it goes past it.
-    host = rare.growing(sending.Service("host"), [rare.gauge("system.memory.utilization", {"state": "used"}, 0.9, "1")])
+    used = sending.Series("system.memory.utilization", Instrument.GAUGE, {"state": "used"}, 0.9, "1")
+    host = sending.numbers(sending.Service("host"), [used])
     url = scene.stack.url("prometheus", "/api/v1/otlp/v1/metrics")
     assert call(url, host.SerializeToString(), {"content-type": "application/x-protobuf"})[0] == 200
 
@@ -244,23 +261,83 @@ def test_a_backend_that_is_away_calls_somebody(scene: Scene) -> None:
 @pytest.mark.incident
 def test_a_collector_that_refuses_calls_somebody(scene: Scene) -> None:
     """Its memory limit is reached: it takes nothing, says so to whoever sends, and goes on."""
-    options = scene.stack.more_options
-    scene.stack.stop("collector")
-    limits = {"limit_mib": 8, "spike_limit_mib": 4}
-    options["collector"] = [
-        f"--config=yaml:processors::memory_limiter::{key}: {value}" for key, value in limits.items()
-    ]
-    scene.stack.start("collector")
     answers = set()
-    for _ in range(10):
-        answers.add(sending.post(scene.stack, sending.numbered_logs(sending.Service("full"), 60))[0])
-        time.sleep(1)
-    scene.expect({"CollectorRefuses"})
-    scene.stack.stop("collector")
-    options.pop("collector")
-    scene.stack.start("collector")
+    limits = [
+        f"processors::memory_limiter::{key}: {value}" for key, value in (("limit_mib", 8), ("spike_limit_mib", 4))
+    ]
+    with scene.collector_with(*limits):
+        for _ in range(10):
+            answers.add(sending.post(scene.stack, sending.numbered_logs(sending.Service("full"), 60))[0])
+            time.sleep(1)
+        scene.expect({"CollectorRefuses"})
 
     assert 503 in answers
+
+
+@pytest.mark.incident
+def test_traces_that_find_no_room_call_somebody(scene: Scene) -> None:
+    """More of them wait for their sampling decision than the collector keeps."""
+    with scene.collector_with("processors::tail_sampling::num_traces: 10"):
+        for _ in range(5):
+            crowd = [sending.Span() for _ in range(100)]
+            assert sending.post(scene.stack, sending.spans(sending.Service("full"), crowd))[0] == 200
+            time.sleep(1)
+        scene.expect({"SamplingDrops"})
+
+
+@pytest.mark.incident
+def test_a_trace_that_never_ends_calls_somebody(scene: Scene) -> None:
+    """It grows over what Tempo takes of one, by Tempo's own limit, and the collector hears nothing of it."""
+    endless = sending.Span()
+    said = dict.fromkeys(("user.id", "tournament.id", "match.id", "ws.connection.id"), sending.ID)
+    for _ in range(16):
+        more = [sending.Span(attributes=dict(said), trace_id=endless.trace_id, parent=endless) for _ in range(2000)]
+        assert sending.post(scene.stack, sending.spans(sending.Service("full"), more))[0] == 200
+        # The queue to Tempo is made small here.
+        assert eventually(lambda: not scene.ask.value('otelcol_exporter_queue_size{exporter="otlp_grpc/tempo"}'))
+        time.sleep(1)
+
+    scene.expect({"TempoDiscards"})
+
+    assert not scene.ask.value('sum(exporter:otelcol_lost:increase5m{exporter="otlp_grpc/tempo"})')
+
+
+@pytest.mark.incident
+def test_a_rule_that_fails_calls_somebody(scene: Scene) -> None:
+    """One of the operator's own, which finds two series where it wants one."""
+    own = scene.stack.places.files / "prometheus" / "rules" / "own.yml"
+    own.write_text("groups: [{name: own, rules: [{record: own, expr: up * on () up}]}]", encoding="utf-8")
+    prometheus = scene.stack.running["prometheus"]
+    prometheus.send_signal(signal.SIGHUP)
+
+    scene.expect({"RulesFail"})
+
+    own.unlink()
+    prometheus.send_signal(signal.SIGHUP)
+
+
+@pytest.mark.incident
+def test_a_broken_log_calls_somebody(scene: Scene) -> None:
+    """What Prometheus wrote last is not what it reads when it starts."""
+    scene.stack.stop("prometheus", patience=20)
+    newest = max((scene.stack.places.folder("/prometheus") / "wal").glob("0*"))
+    with newest.open("r+b") as log:
+        log.seek(newest.stat().st_size * 9 // 10)
+        log.write(b"\xff" * 64)
+    scene.stack.start("prometheus")
+
+    scene.expect({"WalCorrupted"})
+
+
+def test_a_receiver_that_fails_is_told_by_another(scene: Scene) -> None:
+    """A chat's address is no longer good: whoever is called otherwise hears that it is not called that way."""
+    scene.called.refuses.add("slack")
+    fire(scene.stack, alert("HttpErrors", "away"))
+
+    scene.expect({"NotificationsFail"})
+
+    scene.called.refuses.clear()
+    assert eventually(lambda: [one for one in scene.called.told if one.receiver == "slack" and "by slack" in one.text])
 
 
 def test_a_collector_that_is_away_calls_somebody(scene: Scene) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from otel_ws.semconv import MESSAGES
 from tests.collector.stack import sending
 from tests.collector.stack.programs import Stack, call, eventually
 from tests.collector.stack.questions import Questions
@@ -40,10 +41,8 @@ def send(stack: Stack, service: sending.Service, numbers: range = range(COUNT)) 
         spans = [sending.Span(attributes={"match.id": number}) for number in range(first, first + BATCH)]
         assert sending.post(stack, sending.spans(service, spans))[0] == 200
     assert sending.post(stack, sending.numbered_logs(service, len(numbers), numbers.start))[0] == 200
-    rows: dict[tuple[tuple[str, str], ...], float] = {
-        (("http_route", f"/{number}/"),): float(number + 1) for number in numbers
-    }
-    assert sending.post(stack, sending.points(service, "ws.messages", rows))[0] == 200
+    rows = [sending.declared(MESSAGES, {"http_route": f"/{number}/"}, number + 1) for number in numbers]
+    assert sending.post(stack, sending.numbers(service, rows))[0] == 200
 
 
 def decided(stack: Stack, count: int) -> bool:

@@ -133,6 +133,17 @@ def signals(name: str, at: Mapping[str, str]) -> Callable[[float], list[Series]]
     return lambda step: [Counter(f"{name}_{signal}", at, step) for signal in ("spans", "log_records", "metric_points")]
 
 
+def broken(count: float) -> list[Series]:
+    """What a log that is read at the start had wrong; the time is that since the start."""
+    at = {"job": "prometheus", "instance": "prometheus:9090"}
+    return [Gauge("prometheus_tsdb_wal_corruptions_total", at, count), Gauge("process_start_time_seconds", at, 0)]
+
+
+def once(name: str, **labels: str) -> Callable[[float], list[Series]]:
+    """A counter of a program that begins with it, at 0."""
+    return lambda step: [Counter(name, labels, step)]
+
+
 def limited(alert: str, reason: str, most: float) -> Case:
     """A rate limit: ``most`` within five minutes."""
     series = count("ws_ratelimit_events_total", reason=reason)
@@ -187,6 +198,14 @@ CASES = [
     Case("CollectorDrops", signals("otelcol_exporter_enqueue_failed", EXPORTER), 1, 0, 0, labels=EXPORTER, about=HOST),
     Case("BackendDown", gauge("up", HOST, job="loki", instance="loki:3100"), 0, 1, 1,
          labels={"job": "loki", "instance": "loki:3100"}, about=HOST),
+    Case("SamplingDrops", once("otelcol_processor_tail_sampling_sampling_trace_dropped_too_early"), 1, 0, 0,
+         about=HOST),
+    Case("TempoDiscards", once("tempo_discarded_spans_total", reason="trace_too_large"), 1, 0, 0,
+         labels={"reason": "trace_too_large"}, about=HOST),
+    Case("WalCorrupted", broken, 1, 0, 0, labels={"job": "prometheus"}, about=HOST),
+    Case("RulesFail", once("prometheus_rule_evaluation_failures_total", rule_group="a"), 1, 0, 0, about=HOST),
+    Case("NotificationsFail", once("alertmanager_notifications_failed_total", integration="slack", reason="other"),
+         1, 0, 0, labels={"integration": "slack"}, about=HOST),
     burn("ErrorBudgetBurn1h", 7), burn("ErrorBudgetBurn6h", 3),
     burn("ErrorBudgetBurn1d", 1), burn("ErrorBudgetBurn3d", 0),
 ]  # fmt: skip

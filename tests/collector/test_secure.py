@@ -17,7 +17,7 @@ from tests.collector.stack.certificate import certificate
 from tests.collector.stack.places import SECRETS
 from tests.collector.stack.programs import Stack
 
-TOKEN = secrets.token_urlsafe(24)
+TOKEN, NEXT = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with Stack(data, profile="") as stack:
         folder = stack.places.folder(SECRETS)
         certificate(folder)
-        (folder / "otlp_token").write_text(TOKEN)
+        (folder / "otlp_token").write_text(f"{TOKEN}\n{NEXT}\n")
         service = compose.load("compose.yaml", "compose.prod.yaml", environment={"BIND_ADDRESS": "127.0.0.1"})
         last = compose.command(service["services"]["collector"])[-1]
         stack.more_options["collector"] = [stack.places.text("collector", last)]
@@ -78,10 +78,12 @@ def grpc_status(stack: Stack, *, token: str | None, is_tls: bool = True) -> grpc
     return grpc.StatusCode.OK
 
 
-def test_the_token_opens(secure: Stack) -> None:
-    """Over TLS, with the token."""
-    assert status(secure, token=TOKEN) == 200
-    assert grpc_status(secure, token=TOKEN) is grpc.StatusCode.OK
+@pytest.mark.parametrize("number", [0, 1])
+def test_each_token_opens(number: int, secure: Stack) -> None:
+    """Over TLS, with a token of those in the file, one a line: so one can follow another."""
+    token = (TOKEN, NEXT)[number]
+    assert status(secure, token=token) == 200
+    assert grpc_status(secure, token=token) is grpc.StatusCode.OK
 
 
 @pytest.mark.parametrize("token", [None, "another"])
@@ -100,3 +102,4 @@ def test_plain_text_is_refused(secure: Stack) -> None:
 def test_no_secret_is_in_the_log(secure: Stack) -> None:
     """Whatever was refused, and why."""
     assert TOKEN not in secure.log("collector")
+    assert NEXT not in secure.log("collector")

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
-from otel_ws.semconv import METRICS, SCOPE_NAME, Instrument, Metric
+from otel_ws.semconv import BROADCASTS, METRICS, READINESS, Instrument, Metric
 from tests.collector.stack import sending
 from tests.collector.stack.example import Count
 from tests.collector.stack.programs import Stack
-from tests.collector.stack.rare import DATABASE, HTTP
 
+HTTP, DATABASE = "http.server.request.duration", "db.client.operation.duration"
+BOUNDS = (0.01, 0.1, 1.0)
 ROUNDS, PAUSE = 4, 2.0
 EACH = 5
 KINDS = {sending.SERVER: "SPAN_KIND_SERVER", sending.CLIENT: "SPAN_KIND_CLIENT"}
@@ -31,21 +32,29 @@ FOREIGN: dict[str, list[dict[str, object]]] = {
     DATABASE: [{"db.system.name": "postgresql", "db.operation.name": name} for name in ("SELECT", "UPDATE")],
 }
 SPANS = (
-    sending.Span("GET /prices/", {"http.route": "/prices/", "http.response.status_code": 503}, failed=True),
-    sending.Span("SELECT", {"db.system.name": "postgresql"}, kind=sending.CLIENT),
-    sending.Span("connect /ws/global/", {"ws.outcome": "accepted"}, seconds=0.8),
+    sending.Span(
+        "GET /prices/",
+        {"http.route": "/prices/", "http.request.method": "GET", "http.response.status_code": 503},
+        seconds=2.5,
+        failed=True,
+    ),
+    sending.Span("SELECT", {"db.system.name": "postgresql"}, failed=True, kind=sending.CLIENT),
+    sending.Span("connect /ws/global/", {"ws.outcome": "accepted"}, seconds=1.5),
     sending.Span("connect /ws/global/", {"ws.outcome": "rejected"}),
-    sending.Span("move /ws/global/", {"ws.outcome": "error", "ws.message.type": "move"}, failed=True),
+    sending.Span("move /ws/global/", {"ws.outcome": "error", "ws.message.type": "move"}, seconds=0.8, failed=True),
     sending.Span("move /ws/global/", {"ws.outcome": "permission_denied", "ws.message.type": "move"}, seconds=0.2),
+    sending.Span("publish global", {"messaging.destination.template": "global"}, seconds=0.2, failed=True),
+    sending.Span("process global", {"messaging.destination.template": "global"}, seconds=0.2),
 )
 
 
 @dataclass
 class Driven:
-    """A service that exists only here, and what it counted."""
+    """A service that exists only here, what it counted, and when it had sent all."""
 
     service: sending.Service
     counts: list[Count] = field(default_factory=list)
+    ended: float = 0.0
 
 
 def drive(stack: Stack) -> Driven:
@@ -58,7 +67,7 @@ def drive(stack: Stack) -> Driven:
         fresh = [sending.Span(one.name, dict(one.attributes), one.seconds, one.failed, kind=one.kind) for one in SPANS]
         assert sending.post(stack, sending.spans(made.service, [*fresh, *call(fresh[0])]))[0] == 200
         time.sleep(PAUSE)
-    made.counts = list(counted())
+    made.counts, made.ended = list(counted()), time.time()
     return made
 
 
@@ -69,6 +78,21 @@ def drive_once_a_minute(stack: Stack, minutes: int) -> sending.Service:
     for minute in range(minutes + 1):
         request = grown(service, began, (minute + 1) * EACH, began + minute * 60 * 10**9)
         assert sending.post(stack, request)[0] == 200
+    return service
+
+
+def recover(stack: Stack) -> sending.Service:
+    """A service in which something fails, and no more of it than alerts let pass: what is sent otherwise all fails."""
+    service, began = sending.Service("recovered"), time.time_ns() - 60 * 10**9
+    for share, when in ((0, began), (1, 0)):
+        series = [
+            foreign_series(HTTP, {"http.route": "/prices/", "http.response.status_code": 200}, 97 * share),
+            foreign_series(HTTP, {"http.route": "/prices/", "http.response.status_code": 503}, 3 * share),
+            sending.declared(READINESS, {"component": "database", "status": "error"}, share),
+            sending.declared(BROADCASTS, {"status": "sent"}, 99 * share),
+            sending.declared(BROADCASTS, {"status": "failed"}, share),
+        ]
+        assert sending.post(stack, sending.numbers(service, series, began, when))[0] == 200
     return service
 
 
@@ -95,19 +119,14 @@ def value_of(metric: Metric, number: int) -> float:
 
 def grown(service: sending.Service, began: int, number: int, now: int = 0) -> ExportMetricsServiceRequest:
     """Every metric, its counters and histograms with so many of everything since the beginning."""
-    request = sending.metrics(service, ())
-    scope = request.resource_metrics[0].scope_metrics[0]
-    scope.scope.name = SCOPE_NAME
-    times = (began, now or time.time_ns())
-    for metric in METRICS:
-        made = scope.metrics.add(name=metric.name, unit=metric.unit)
-        for said in labels(metric):
-            sending.point(made, metric.instrument, said, value_of(metric, number), times, metric.bounds)
-    for name, points in FOREIGN.items():
-        made = scope.metrics.add(name=name, unit="s")
-        for attributes in points:
-            sending.point(made, Instrument.HISTOGRAM, attributes, number, times, (0.01, 0.1, 1.0))
-    return request
+    series = [sending.declared(metric, said, value_of(metric, number)) for metric in METRICS for said in labels(metric)]
+    foreign = [foreign_series(name, said, number) for name, points in FOREIGN.items() for said in points]
+    return sending.numbers(service, [*series, *foreign], began, now)
+
+
+def foreign_series(name: str, said: Mapping[str, object], number: int) -> sending.Series:
+    """What another instrumentation measures, in seconds, all of it quick."""
+    return sending.Series(name, Instrument.HISTOGRAM, said, number, "s", BOUNDS)
 
 
 def counted() -> Iterator[Count]:

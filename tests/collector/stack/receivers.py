@@ -45,20 +45,28 @@ class _Serving:
 
 
 class Web(_Serving):
-    """Takes posts to ``/NAME``, and answers as the receiver of that name does; a context manager."""
+    """Takes posts to ``/NAME``, and answers as the receiver of that name does; a context manager.
+
+    Those in ``refuses`` say that this address is none of theirs, and are told nothing.
+    """
 
     def __init__(self, port: int) -> None:
         self.told: list[Message] = []
-        told = self.told
+        self.refuses: set[str] = set()
+        told, refuses = self.told, self.refuses
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 text = self.rfile.read(int(self.headers["content-length"])).decode()
                 name = self.path.strip("/").partition("/")[0]
-                told.append(Message(name, text, json.loads(text)))
                 # Slack's is an error whatever its status says, unless it says this.
                 answer = b"ok" if name == "slack" else b""
-                self.send_response({"slack": 200, "discord": 204, "pagerduty": 202}.get(name, 200))
+                status = {"slack": 200, "discord": 204, "pagerduty": 202}.get(name, 200)
+                if name in refuses:
+                    status, answer = 403, b"invalid_token"
+                else:
+                    told.append(Message(name, text, json.loads(text)))
+                self.send_response(status)
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
                 self.wfile.write(answer)

@@ -22,7 +22,7 @@ from tests.collector.stack.programs import Stack, call
 if TYPE_CHECKING:
     from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-CUMULATIVE = 2
+DELTA, CUMULATIVE = 1, 2
 SERVER, CLIENT = 2, 3
 ID = "1234567890123456789"
 SAMPLES = {
@@ -106,62 +106,64 @@ def labels_of(metric: Metric) -> dict[str, str]:
     return found
 
 
-def metrics(service: Service, wanted: Iterable[Metric] = METRICS, *, value: float = 3) -> ExportMetricsServiceRequest:
-    """One point of each metric, with every label that it is declared with."""
-    now = time.time_ns()
+@dataclass(frozen=True)
+class Series:
+    """A series and what it has reached; of a histogram so many values, all in its first bucket."""
+
+    name: str
+    instrument: Instrument
+    labels: Mapping[str, object]
+    value: float
+    unit: str = ""
+    bounds: Sequence[float] = ()
+    temporality: int = CUMULATIVE
+
+
+def declared(metric: Metric, labels: Mapping[str, object], value: float) -> Series:
+    """A series of the vocabulary."""
+    return Series(metric.name, metric.instrument, labels, value, metric.unit, metric.bounds)
+
+
+def numbers(service: Service, series: Iterable[Series], began: int = 0, now: int = 0) -> ExportMetricsServiceRequest:
+    """A point of each series, in nanoseconds since when (default: a minute ago) and of when (default: now)."""
+    now = now or time.time_ns()
+    times = {"start_time_unix_nano": began or now - 60 * 10**9, "time_unix_nano": now}
     request = ExportMetricsServiceRequest()
     scoped = request.resource_metrics.add()
     _resource(scoped.resource, service)
     scope = scoped.scope_metrics.add()
     scope.scope.name = SCOPE_NAME
-    for metric in wanted:
-        made = scope.metrics.add(name=metric.name, unit=metric.unit, description=metric.brief)
-        # One value in a histogram, whatever a counter's is.
-        number = 1 if metric.instrument is Instrument.HISTOGRAM else value
-        point(made, metric.instrument, labels_of(metric), number, (now - 60 * 10**9, now), metric.bounds)
+    made: dict[str, Any] = {}
+    for one in series:
+        if one.name not in made:
+            made[one.name] = scope.metrics.add(name=one.name, unit=one.unit)
+        metric: Any = made[one.name]
+        point: Any
+        if one.instrument is Instrument.HISTOGRAM:
+            metric.histogram.aggregation_temporality = one.temporality
+            point = metric.histogram.data_points.add(
+                count=int(one.value),
+                sum=one.value * one.bounds[0] / 2,
+                explicit_bounds=one.bounds,
+                bucket_counts=[int(one.value), *[0] * len(one.bounds)],
+                **times,
+            )
+        elif one.instrument is Instrument.GAUGE:
+            point = metric.gauge.data_points.add(as_double=one.value, **times)
+        else:
+            metric.sum.aggregation_temporality = one.temporality
+            metric.sum.is_monotonic = one.instrument is Instrument.COUNTER
+            point = metric.sum.data_points.add(as_double=one.value, **times)
+        put(point.attributes, one.labels)
     return request
 
 
-def point(
-    made: Any,
-    instrument: Instrument,
-    labels: Mapping[str, object],
-    value: float,
-    between: tuple[int, int],
-    bounds: Sequence[float] = (),
-) -> None:
-    """Add a point to a metric; a histogram gets so many values, all in its first bucket."""
-    added: Any
-    times = dict(zip(("start_time_unix_nano", "time_unix_nano"), between, strict=True))
-    if instrument is Instrument.HISTOGRAM:
-        made.histogram.aggregation_temporality = CUMULATIVE
-        counts = [int(value), *[0] * len(bounds)]
-        added = made.histogram.data_points.add(
-            count=int(value), sum=value * bounds[0] / 2, explicit_bounds=bounds, bucket_counts=counts, **times
-        )
-    elif instrument is Instrument.GAUGE:
-        added = made.gauge.data_points.add(as_double=value, **times)
-    else:
-        made.sum.aggregation_temporality = CUMULATIVE
-        made.sum.is_monotonic = instrument is Instrument.COUNTER
-        added = made.sum.data_points.add(as_double=value, **times)
-    put(added.attributes, labels)
-
-
-def points(
-    service: Service, name: str, values: Mapping[tuple[tuple[str, str], ...], float]
-) -> ExportMetricsServiceRequest:
-    """Points of one counter, by their labels."""
-    now = time.time_ns()
-    request = ExportMetricsServiceRequest()
-    scoped = request.resource_metrics.add()
-    _resource(scoped.resource, service)
-    metric = scoped.scope_metrics.add().metrics.add(name=name)
-    metric.sum.aggregation_temporality, metric.sum.is_monotonic = CUMULATIVE, True
-    for labels, value in values.items():
-        point = metric.sum.data_points.add(as_double=value, start_time_unix_nano=now - 10**9, time_unix_nano=now)
-        put(point.attributes, dict(labels))
-    return request
+def metrics(service: Service, wanted: Iterable[Metric] = METRICS, *, value: float = 3) -> ExportMetricsServiceRequest:
+    """One point of each metric, with every label that it is declared with; one value in a histogram."""
+    return numbers(
+        service,
+        [declared(one, labels_of(one), 1 if one.instrument is Instrument.HISTOGRAM else value) for one in wanted],
+    )
 
 
 # --- spans --------------------------------------------------------------------------------------------------

@@ -15,10 +15,10 @@ from typing import Final
 import yaml
 
 from tests.collector.stack import panels
-from tests.collector.stack.driving import Driven, drive
+from tests.collector.stack.driving import Driven
 from tests.collector.stack.example import SERVICE, Count, Played
 from tests.collector.stack.panels import INTERVAL_SECONDS, RANGE_SECONDS, SOURCES_FILE, STEP_SECONDS, Choice, Target
-from tests.collector.stack.programs import Stack, eventually
+from tests.collector.stack.programs import eventually
 from tests.collector.stack.questions import Questions
 
 PLAYED: Final[Choice] = {"service": [SERVICE, f"{SERVICE}-worker"]}
@@ -103,9 +103,8 @@ def series_of(text: str) -> list[Series]:
     return found
 
 
-def watch(stack: Stack, ask: Questions, played: Played) -> Watched:
-    """Send what the example never does, and wait until everything has arrived and an alert fires."""
-    driven = drive(stack)
+def watch(ask: Questions, played: Played, driven: Driven) -> Watched:
+    """Wait until everything has arrived and an alert fires."""
     last = f"traces_span_metrics_calls_total{driven.service.selector()}"
     wanted = sum(count.number for count in driven.counts if count.metric == "traces.span.metrics.calls")
     assert eventually(lambda: ask.value(f"sum({last})") == wanted, 30)
