@@ -322,6 +322,10 @@ from otel_ws.settings import Settings
 
 parent = recorder.install(Settings.load())
 parent.serves()
+# Python warns of a fork beside other threads.
+for one in threading.enumerate():
+    if one is not threading.current_thread():
+        one.join()
 labels = ("/ws/", "websocket", "chat", "success")
 thread = threading.Thread(target=parent.ledger.add, args=(semconv.MESSAGES, labels))
 thread.start()
