@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from surroundings import bare_environment
 
 import otel_ws
 from otel_ws import semconv
@@ -417,11 +418,9 @@ print(json.dumps({"child": json.loads(os.read(reading, 100)), "parent": parent.s
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 def test_a_forked_child_counts_its_own() -> None:
     """A child begins at zero, and neither process sees what the other one counts."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
-
     done = subprocess.run(
         [sys.executable, "-c", FORK],
-        env={**inherited, "PYTHONPATH": ROOT},
+        env={**bare_environment(), "PYTHONPATH": ROOT},
         capture_output=True,
         text=True,
         timeout=30,
