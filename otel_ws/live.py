@@ -71,7 +71,8 @@ class Live:
         self._heartbeat = heartbeat
         # By transport, and with the time of accept beside it: ten thousand of them are not asked for either again.
         self._open: dict[str, dict[OpenConnection, float]] = {transport: {} for transport in TRANSPORT.choices}
-        self._users: dict[bytes, Counter[str]] = {}
+        # The same for users, by hash: how many connections each has.
+        self._users: dict[str, dict[bytes, int]] = {transport: {} for transport in TRANSPORT.choices}
         self._salt = secrets.token_bytes(16)
         self._lock = threading.Lock()
         self._cpu = (time.perf_counter(), time.process_time())
@@ -88,44 +89,40 @@ class Live:
 
     def user_opened(self, user_id: str, transport: str) -> tuple[bytes, int, bool]:
         """A user's connection was accepted: the key to give back, the user's connections, and if on both transports."""
-        key = hashlib.blake2b(user_id.encode(), key=self._salt, digest_size=16).digest()
+        key = hashlib.blake2b(user_id.encode(), key=self._salt, digest_size=8).digest()
         with self._lock:
-            transports = self._users.setdefault(key, Counter())
-            transports[transport] += 1
-            return key, transports.total(), len(transports) > 1
+            here = self._users[transport]
+            here[key] = here.get(key, 0) + 1
+            held = [users[key] for users in self._users.values() if key in users]
+            return key, sum(held), len(held) > 1
 
     def user_ended(self, key: bytes, transport: str) -> None:
         """That connection ended."""
         with self._lock:
-            transports = self._users.get(key)
-            if transports is None:
-                return
-            transports[transport] -= 1
-            if transports[transport] <= 0:
-                del transports[transport]
-            if not transports:
-                del self._users[key]
+            here = self._users[transport]
+            left = here.get(key, 0) - 1
+            if left > 0:
+                here[key] = left
+            else:
+                here.pop(key, None)
 
     def salt(self, salt: bytes) -> None:
         """Hash users as other processes do that have this salt; where users are known already, it is too late."""
         with self._lock:
-            if not self._users:
+            if not any(self._users.values()):
                 self._salt = salt
 
     def users(self) -> dict[str, bytes]:
         """By transport, the hashes of the users who are connected by it, 8 bytes each, one after another."""
         with self._lock:
-            return {
-                transport: b"".join([key[:8] for key, transports in self._users.items() if transport in transports])
-                for transport in TRANSPORT.choices
-            }
+            return {transport: b"".join(users) for transport, users in self._users.items()}
 
     def after_fork(self) -> None:
         """In a forked child: the connections are the parent's, and a thread that is gone may have held the lock."""
         self._lock = threading.Lock()
-        for opened in self._open.values():
-            opened.clear()
-        self._users.clear()
+        for transport in TRANSPORT.choices:
+            self._open[transport].clear()
+            self._users[transport].clear()
 
     def connections(self) -> list[OpenConnection]:
         """Those that are open now."""
@@ -142,14 +139,11 @@ class Live:
             yield from self._ages()
         elif metric is CONNECTION_HEALTH:
             yield from self._health()
-        elif metric is ACTIVE_USERS:
-            yield (), float(len(self._users))
-        elif metric is DUAL_USERS:
+        elif metric in (ACTIVE_USERS, DUAL_USERS):
             with self._lock:
-                yield (
-                    (),
-                    float(sum(len(transports) > 1 for transports in self._users.values())),
-                )
+                everybody = len(set[bytes]().union(*self._users.values()))
+                on_each = sum(map(len, self._users.values()))
+            yield (), float(everybody if metric is ACTIVE_USERS else on_each - everybody)
         elif metric is PROCESS_MEMORY:
             memory = _memory()
             if memory:

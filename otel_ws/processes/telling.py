@@ -89,8 +89,10 @@ def count_users(told: list[Mapping[str, Sequence[int]]]) -> tuple[int, int]:
     for one in told:
         for transport, hashes in one.items():
             seen.setdefault(transport, set()).update(hashes)
-    everybody = set().union(*seen.values())
-    return len(everybody), sum(map(len, seen.values())) - len(everybody)
+    on_each = [users for users in seen.values() if users]
+    # There may be ten thousand, and mostly all of them on one.
+    everybody = len(on_each[0] if len(on_each) == 1 else set().union(*on_each))
+    return everybody, sum(map(len, on_each)) - everybody
 
 
 def count_ids(told: list[list[tuple[str, str, float]]], limit: int) -> list[tuple[str, str, float]]:
