@@ -85,14 +85,15 @@ def read(told: bytes) -> Told:
 
 def count_users(told: list[Mapping[str, Sequence[int]]]) -> tuple[int, int]:
     """Different users of all processes, and how many of them are connected by more than one transport."""
+    parts = [(transport, hashes) for one in told for transport, hashes in one.items() if hashes]
+    if len(parts) == 1:
+        # There may be ten thousand, and a process tells none of them twice.
+        return len(parts[0][1]), 0
     seen: dict[str, set[int]] = {}
-    for one in told:
-        for transport, hashes in one.items():
-            seen.setdefault(transport, set()).update(hashes)
-    on_each = [users for users in seen.values() if users]
-    # There may be ten thousand, and mostly all of them on one.
-    everybody = len(on_each[0] if len(on_each) == 1 else set().union(*on_each))
-    return everybody, sum(map(len, on_each)) - everybody
+    for transport, hashes in parts:
+        seen.setdefault(transport, set()).update(hashes)
+    everybody = set().union(*seen.values())
+    return len(everybody), sum(map(len, seen.values())) - len(everybody)
 
 
 def count_ids(told: list[list[tuple[str, str, float]]], limit: int) -> list[tuple[str, str, float]]:
