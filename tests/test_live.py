@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import pytest
 from doubles import Clock
 from hypothesis import given
 from hypothesis import strategies as st
+from racing import race
 
 from otel_ws import semconv
 from otel_ws.live import BY_ID_LIMIT, Live
@@ -281,19 +281,13 @@ def test_after_all_connections_ended_no_user_is_left(steps: list[tuple[str, str]
 def test_users_from_threads_are_counted_exactly() -> None:
     """Eight threads that open and end connections of the same users leave nobody behind."""
     live = live_with()
-    start = threading.Barrier(8)
 
-    def work() -> None:
-        start.wait()
+    def work(_: int) -> None:
         for number in range(500):
             key, _, _ = live.user_opened(str(number % 5), "websocket")
             live.user_ended(key, "websocket")
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    race(8, work)
 
     assert (0.0, 0.0) == users(live)
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -36,3 +38,9 @@ def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
             return found
         time.sleep(0.02)
     return condition()
+
+
+def help_of(program: str) -> str:
+    """What a program says about its options."""
+    command = [sys.executable, "-m", program, "--help"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout

@@ -23,7 +23,7 @@ from typing import Any
 from urllib.error import URLError
 
 import pytest
-from surroundings import bare_environment, free_port
+from surroundings import bare_environment, free_port, help_of
 
 pytest.importorskip("channels")
 pytest.importorskip("opentelemetry.exporter.prometheus")
@@ -175,12 +175,6 @@ def has_cells(pid: int) -> bool:
         except OSError:
             continue
     return False
-
-
-def help_of(program: str) -> str:
-    """What a program says about its options."""
-    command = [sys.executable, "-m", program, "--help"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout
 
 
 @pytest.fixture

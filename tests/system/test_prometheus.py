@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from surroundings import bare_environment, free_port
+from surroundings import bare_environment, free_port, help_of
 
 pytest.importorskip("channels")
 pytest.importorskip("opentelemetry.exporter.prometheus")
@@ -135,12 +135,6 @@ def open_files(pid: int) -> set[str]:
         except OSError:
             continue
     return found
-
-
-def help_of(program: str) -> str:
-    """What a program says about its options."""
-    command = [sys.executable, "-m", program, "--help"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout
 
 
 @pytest.fixture(params=list(SUPERVISORS))
