@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from otel_ws import scope as scopes
 from otel_ws import semconv
 from otel_ws.faults import fault
+from otel_ws.live import STALLED_SECONDS
 from otel_ws.messages import category_of, close_code, disconnect_code, size_of, stems_from
 from otel_ws.policy import NOTHING
 from otel_ws.recorder import Recorder
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 # A `receive` that returns sooner than this did not wait: the message was queued already (a real wait takes a
 # turn of the event loop, ten times longer).
 BACKLOG_SECONDS: Final = 0.0001
-STALLED_SECONDS: Final = 5.0
-HEARTBEATS_MISSED: Final = 2
 SERVER_CODES: Final = frozenset({1011, 1012, 1013, 1014})
 
 current: ContextVar[Connection | None] = ContextVar("otel_ws_connection", default=None)
@@ -55,10 +54,10 @@ class Connection(scopes.Trail):
     """The state of one connection and the verbs that move it. Nothing here raises for what a peer sends."""
 
     __slots__ = (
-        "_by_key", "_described", "_found", "_ids", "_pending", "_seen", "accepted_at", "accepted_by", "active_role",
+        "_by_key", "_described", "_found", "_ids", "_seen", "accepted_at", "accepted_by", "active_role",
         "cells", "clock", "connect_links", "connect_span", "consumer", "disconnect_span", "door", "end_told",
         "handler_failed", "is_traced", "last_heartbeat", "last_message_span", "last_send_bad", "longest_send",
-        "opened_as", "opened_at", "plain_handling", "reason", "received_at", "received_size", "recorder",
+        "opened_as", "opened_at", "pending", "plain_handling", "reason", "received_at", "received_size", "recorder",
         "resting", "role", "role_label", "root_path", "route", "scope", "scope_type", "send_failed", "sends", "state",
         "tally", "told", "transport", "user_key",
     )  # fmt: skip
@@ -107,8 +106,7 @@ class Connection(scopes.Trail):
         self.unrouted = self.handler_failed = self.last_send_bad = False
         self.received_size = self.sends = 0
         self.longest_send = 0.0
-        # When each send began that the server has not taken yet.
-        self._pending: list[float] = []
+        self.pending: list[float] = []
         self.told: BaseException | None = None
         self.send_failed: BaseException | None = None
         recorder.attempts += 1
@@ -254,13 +252,13 @@ class Connection(scopes.Trail):
     def sending(self) -> float:
         """A message is about to be sent; returns the moment, to be handed to ``sent``."""
         now = self.clock()
-        self._pending.append(now)
+        self.pending.append(now)
         return now
 
     def sent(self, message: Message, started_at: float, exc: BaseException | None = None) -> None:
         """The server took the message, or raised ``exc``."""
         seconds = self.clock() - started_at
-        self._pending.remove(started_at)
+        self.pending.remove(started_at)
         kind = message.get("type")
         if kind == "websocket.send":
             failed = exc is not None or self.state is _ENDED
@@ -389,12 +387,3 @@ class Connection(scopes.Trail):
     def heartbeat_seen(self) -> None:
         """The client's declared heartbeat arrived."""
         self.last_heartbeat = self.recorder.clock()
-
-    def is_healthy(self, now: float) -> bool:
-        """No bad or stalled send, the last handler did not raise, no two heartbeats missed."""
-        if self.last_send_bad or self.handler_failed:
-            return False
-        if self._pending and any(now - since > STALLED_SECONDS for since in list(self._pending)):
-            return False
-        beat = self.recorder.policy.heartbeat
-        return beat is None or now - self.last_heartbeat <= HEARTBEATS_MISSED * beat[1]

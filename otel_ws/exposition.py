@@ -66,12 +66,15 @@ def _histogram(metric: Metric, series: dict[Labels, Distribution], with_exemplar
     bounds = [*(_number(bound, of_bound=True) for bound in metric.bounds), "+Inf"]
     for key, one in series.items():
         exemplars = dict(_by_bucket(metric, one)) if with_exemplars else {}
+        labels = _labels(metric, key)
+        # The same for each bucket, and there are a dozen.
+        with_bound = f'{name}_bucket{labels[:-1]},le="' if labels else f'{name}_bucket{{le="'
         below = 0
         for place, (bound, inside) in enumerate(zip(bounds, one.buckets, strict=True)):
             below += inside
-            yield f"{name}_bucket{_labels(metric, key, le=bound)} {below}{exemplars.get(place, '')}"
-        yield f"{name}_sum{_labels(metric, key)} {_number(one.sum)}"
-        yield f"{name}_count{_labels(metric, key)} {below}"
+            yield f'{with_bound}{bound}"}} {below}{exemplars.get(place, "")}'
+        yield f"{name}_sum{labels} {_number(one.sum)}"
+        yield f"{name}_count{labels} {below}"
 
 
 def _by_bucket(metric: Metric, one: Distribution) -> Iterator[tuple[int, str]]:
@@ -81,10 +84,10 @@ def _by_bucket(metric: Metric, one: Distribution) -> Iterator[tuple[int, str]]:
         yield place, f" # {{{ids}}} {_number(value)} {time_ns / 1e9:.3f}"
 
 
-def _labels(metric: Metric, key: Labels, **more: str) -> str:
+def _labels(metric: Metric, key: Labels) -> str:
     """The labels by name, without empty ones."""
-    pairs = [(name, value) for name, value in zip(metric.label_names, key, strict=True) if value]
-    told = ",".join(f'{name}="{_escaped(value)}"' for name, value in [*pairs, *more.items()])
+    pairs = zip(metric.label_names, key, strict=True)
+    told = ",".join([f'{name}="{_escaped(value)}"' for name, value in pairs if value])
     return f"{{{told}}}" if told else ""
 
 

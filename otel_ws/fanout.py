@@ -86,7 +86,7 @@ class Fanout:
         self.new_id = new_id
         policy.learn(settings)
         self.ledger = Ledger()
-        self.live = Live(clock, settings.metric_ids)
+        self.live = Live(clock, settings.metric_ids, lambda: policy.heartbeat and policy.heartbeat[1])
         self.deliveries = Deliveries(self.ledger, policy)
         # Live metrics that a door knows.
         self.sources: dict[Metric, Callable[[], Iterable[tuple[Labels, float]]]] = {}

@@ -14,8 +14,7 @@ import threading
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from operator import attrgetter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -33,23 +32,25 @@ from otel_ws.semconv import (
 from otel_ws.types import Clock, Labels
 
 BY_ID_LIMIT: Final = 200
+STALLED_SECONDS: Final = 5.0
+HEARTBEATS_MISSED: Final = 2
 _CPU_SECONDS: Final = 0.5
 _STATM: Final = Path("/proc/self/statm")
 # What a container may use, as control groups of both versions tell it.
 _CONTAINER: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _AGES: Final = ((300.0, "under_5m"), (1800.0, "5m_30m"), (7200.0, "30m_2h"), (math.inf, "over_2h"))
-_ACCEPTED_AT: Final = attrgetter("accepted_at")
-_TRANSPORT: Final = attrgetter("transport")
 
 
 class OpenConnection(Protocol):
-    """What a look needs to know of a connection."""
+    """What a look needs to know of a connection; times are seconds of the ledger's clock."""
 
     transport: str
     accepted_at: float
-
-    def is_healthy(self, now: float) -> bool:
-        """Whether the connection is healthy at ``now`` (seconds of the ledger's clock)."""
+    handler_failed: bool
+    last_send_bad: bool
+    last_heartbeat: float
+    # When each send began that the server has not taken yet.
+    pending: list[float]
 
     def cancelled(self) -> None:
         """The server ends without another word."""
@@ -77,11 +78,17 @@ class Lasting:
 class Live:
     """The open connections of this process and their users."""
 
-    def __init__(self, clock: Clock, metric_ids: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, clock: Clock, metric_ids: tuple[str, ...] = (), heartbeat: Callable[[], float | None] = lambda: None
+    ) -> None:
         self._clock = clock
         self._metric_ids = metric_ids
-        self._open: dict[int, OpenConnection] = {}
-        self._users: dict[bytes, Counter[str]] = {}
+        # Seconds between two heartbeats that the application declared, if it did.
+        self._heartbeat = heartbeat
+        # By transport, and with the time of accept beside it: ten thousand of them are not asked for either again.
+        self._open: dict[str, dict[OpenConnection, float]] = {transport: {} for transport in TRANSPORT.choices}
+        # The same for users, by hash: how many connections each has.
+        self._users: dict[str, dict[bytes, int]] = {transport: {} for transport in TRANSPORT.choices}
         self._salt = secrets.token_bytes(16)
         self._lock = threading.Lock()
         self.lasting = Lasting()
@@ -91,60 +98,57 @@ class Live:
     # --- told by the recorder ---------------------------------------------------------------------------
     def opened(self, connection: OpenConnection) -> None:
         """A connection was accepted."""
-        self._open[id(connection)] = connection
+        self._open[connection.transport][connection] = connection.accepted_at
 
     def ended(self, connection: OpenConnection) -> None:
         """An accepted connection ended."""
-        self._open.pop(id(connection), None)
+        self._open[connection.transport].pop(connection, None)
 
     def user_opened(self, user_id: str, transport: str) -> tuple[bytes, int, bool]:
         """A user's connection was accepted: the key to give back, the user's connections, and if on both transports."""
-        key = hashlib.blake2b(user_id.encode(), key=self._salt, digest_size=16).digest()
+        key = hashlib.blake2b(user_id.encode(), key=self._salt, digest_size=8).digest()
         with self._lock:
-            transports = self._users.setdefault(key, Counter())
-            transports[transport] += 1
-            return key, transports.total(), len(transports) > 1
+            here = self._users[transport]
+            here[key] = here.get(key, 0) + 1
+            held = [users[key] for users in self._users.values() if key in users]
+            return key, sum(held), len(held) > 1
 
     def user_ended(self, key: bytes, transport: str) -> None:
         """That connection ended."""
         with self._lock:
-            transports = self._users.get(key)
-            if transports is None:
-                return
-            transports[transport] -= 1
-            if transports[transport] <= 0:
-                del transports[transport]
-            if not transports:
-                del self._users[key]
+            here = self._users[transport]
+            left = here.get(key, 0) - 1
+            if left > 0:
+                here[key] = left
+            else:
+                here.pop(key, None)
 
     def salt(self, salt: bytes) -> None:
         """Hash users as other processes do that have this salt; where users are known already, it is too late."""
         with self._lock:
-            if not self._users:
+            if not any(self._users.values()):
                 self._salt = salt
 
     def users(self) -> dict[str, bytes]:
         """By transport, the hashes of the users who are connected by it, 8 bytes each, one after another."""
         with self._lock:
-            return {
-                transport: b"".join([key[:8] for key, transports in self._users.items() if transport in transports])
-                for transport in TRANSPORT.choices
-            }
+            return {transport: b"".join(users) for transport, users in self._users.items()}
 
     def after_fork(self) -> None:
         """In a forked child: the connections are the parent's, and a thread that is gone may have held the lock."""
         self._lock = threading.Lock()
-        self._open.clear()
-        self._users.clear()
+        for transport in TRANSPORT.choices:
+            self._open[transport].clear()
+            self._users[transport].clear()
 
     def connections(self) -> list[OpenConnection]:
         """Those that are open now."""
-        return list(self._open.values())
+        return [one for opened in self._open.values() for one in list(opened)]
 
     # --- asked by readers -------------------------------------------------------------------------------
     def __len__(self) -> int:
         """How many accepted connections are open."""
-        return len(self._open)
+        return sum(map(len, self._open.values()))
 
     def read(self, metric: Metric) -> Iterator[tuple[Labels, float]]:
         """The series of one live metric."""
@@ -152,14 +156,11 @@ class Live:
             yield from self.lasting.fill(metric, dict(self._ages()))
         elif metric is CONNECTION_HEALTH:
             yield from self.lasting.fill(metric, dict(self._health()))
-        elif metric is ACTIVE_USERS:
-            yield (), float(len(self._users))
-        elif metric is DUAL_USERS:
+        elif metric in (ACTIVE_USERS, DUAL_USERS):
             with self._lock:
-                yield (
-                    (),
-                    float(sum(len(transports) > 1 for transports in self._users.values())),
-                )
+                everybody = len(set[bytes]().union(*self._users.values()))
+                on_each = sum(map(len, self._users.values()))
+            yield (), float(everybody if metric is ACTIVE_USERS else on_each - everybody)
         elif metric is PROCESS_MEMORY:
             memory = _memory()
             if memory:
@@ -182,9 +183,7 @@ class Live:
     def by_id(self) -> Iterator[tuple[str, str, float]]:
         """For ``ws.active_connections.by_id``: the id's name as a label, its value, and the open connections."""
         for key in self._metric_ids:
-            counts = Counter(
-                value for one in list(self._open.values()) for name, value in one.exported_ids() if name == key
-            )
+            counts = Counter(value for one in self.connections() for name, value in one.exported_ids() if name == key)
             rest = counts.total()
             for value, count in counts.most_common(BY_ID_LIMIT):
                 rest -= count
@@ -192,29 +191,40 @@ class Live:
             if rest:
                 yield key.replace(".", "_"), OTHER, float(rest)
 
-    # There may be ten thousand: what is counted for all of them is counted by what runs in C.
+    def unhealthy(self, found: Iterable[OpenConnection], now: float) -> list[OpenConnection]:
+        """Those with a bad or stalled send, whose last handler raised, or that missed two heartbeats."""
+        beat = self._heartbeat()
+        has_beat, silence = beat is not None, HEARTBEATS_MISSED * (beat or 0.0)
+        # There may be ten thousand: no call for each of them, and no more of it is touched than need be.
+        return [
+            one
+            for one in found
+            if one.last_send_bad
+            or one.handler_failed
+            or (has_beat and now - one.last_heartbeat > silence)
+            or (one.pending and any(now - since > STALLED_SECONDS for since in list(one.pending)))
+        ]
+
     def _ages(self) -> Iterator[tuple[Labels, float]]:
         now = self._clock()
-        oldest_first = sorted(self._open.values(), key=_ACCEPTED_AT)
-        end = len(oldest_first)
-        for bound, age in _AGES:
-            # Accepted after this moment is younger than the bound.
-            begin = bisect_right(oldest_first, now - bound, key=_ACCEPTED_AT)
-            for transport, count in Counter(map(_TRANSPORT, oldest_first[begin:end])).items():
-                yield (transport, age), float(count)
-            end = min(begin, end)
+        for transport, opened in self._open.items():
+            accepted = sorted(opened.values())
+            end = len(accepted)
+            for bound, age in _AGES:
+                # Accepted after this moment is younger than the bound.
+                begin = bisect_right(accepted, now - bound, hi=end)
+                if begin < end:
+                    yield (transport, age), float(end - begin)
+                end = begin
 
     def _health(self) -> Iterator[tuple[Labels, float]]:
         now = self._clock()
-        found = list(self._open.values())
-        unhealthy = Counter(one.transport for one in found if not one.is_healthy(now))
-        for transport, count in Counter(map(_TRANSPORT, found)).items():
-            bad = unhealthy[transport]
-            yield from (
-                ((transport, state), float(part))
-                for state, part in (("healthy", count - bad), ("unhealthy", bad))
-                if part
-            )
+        for transport, opened in self._open.items():
+            found = list(opened)
+            bad = len(self.unhealthy(found, now))
+            for state, part in (("healthy", len(found) - bad), ("unhealthy", bad)):
+                if part:
+                    yield (transport, state), float(part)
 
 
 def memory_limit() -> int:

@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from otel_ws import scope as scopes
 from otel_ws import semconv
-from otel_ws.connection import STALLED_SECONDS, Connection, State
+from otel_ws.connection import Connection, State
+from otel_ws.live import STALLED_SECONDS
 from otel_ws.recorder import Recorder
 from otel_ws.semconv import Attribute
 from otel_ws.types import Message, Scope

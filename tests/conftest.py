@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from doubles import Clock
+from surroundings import RUNTIME_DIR
 
 from otel_ws import faults
 
@@ -109,6 +110,14 @@ class Server:
     def types(self) -> list[Any]:
         """The types of what was sent."""
         return [message["type"] for message in self.sent]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _runtime_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Programs that tests start meet in a folder of this run, and leave nothing in the machine's memory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(RUNTIME_DIR, str(tmp_path_factory.mktemp("runtime")))
+        yield
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 import textwrap
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
+from surroundings import bare_environment
 
 import otel_ws
 from otel_ws import WebSocketMiddleware, recorder, testing
@@ -613,11 +613,10 @@ def test_what_a_handler_puts_on_our_span_is_cleared_with_the_middleware_alone() 
         assert len(seen.get_finished_spans()) == 3, text
         print("LEAK" if "ann@example.com" in text else "clean")
     """
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "DJANGO_"))}
 
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)],
-        env=clean,
+        env=bare_environment(),
         capture_output=True,
         text=True,
         timeout=60,

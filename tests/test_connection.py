@@ -17,8 +17,9 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from otel_ws import faults, semconv, testing
-from otel_ws.connection import STALLED_SECONDS, Connection, State
+from otel_ws.connection import Connection, State
 from otel_ws.handling import Handling
+from otel_ws.live import STALLED_SECONDS
 from otel_ws.messages import size_of
 from otel_ws.testing import Telemetry
 
@@ -275,7 +276,7 @@ class Conversation(RuleBasedStateMachine):
         silent = self.accepted and self.beat is not None and self.clock.now - self.last_heartbeat > 2 * self.beat
         healthy = not (self.last_send_bad or self.handler_failed or stalled or silent)
         if self.connection.state is State.OPEN:
-            assert healthy == self.connection.is_healthy(self.clock.now)
+            assert healthy == is_healthy(self.connection, self.clock.now)
 
     def teardown(self) -> None:
         """At the end every span has ended once, nothing is open, and OpenTelemetry had nothing to complain of."""
@@ -319,6 +320,11 @@ def accept(connection: Connection) -> None:
     deliver(connection, {"type": "websocket.accept"})
 
 
+def is_healthy(connection: Connection, now: float) -> bool:
+    """Whether a look at this moment counts it as healthy."""
+    return not connection.recorder.live.unhealthy([connection], now)
+
+
 class TestHealth:
     """When a connection is unhealthy, and when it is healthy again."""
 
@@ -326,7 +332,7 @@ class TestHealth:
         """An accepted connection that has done nothing is healthy."""
         accept(connection)
 
-        healthy = connection.is_healthy(connection.recorder.clock())
+        healthy = is_healthy(connection, connection.recorder.clock())
 
         assert True is healthy
 
@@ -336,7 +342,7 @@ class TestHealth:
 
         deliver(connection, {"type": "websocket.send", "text": "x"}, RuntimeError())
 
-        assert False is connection.is_healthy(connection.recorder.clock())
+        assert False is is_healthy(connection, connection.recorder.clock())
 
     def test_next_good_send_makes_it_healthy(self, connection: Connection) -> None:
         """A send that works after one that failed makes the connection healthy again."""
@@ -345,7 +351,7 @@ class TestHealth:
 
         deliver(connection, {"type": "websocket.send", "text": "x"})
 
-        assert True is connection.is_healthy(connection.recorder.clock())
+        assert True is is_healthy(connection, connection.recorder.clock())
 
     @pytest.mark.parametrize(("seconds", "healthy"), [(5.0, True), (5.01, False)])
     def test_slow_send_makes_it_unhealthy(self, clock: Any, seconds: float, healthy: bool) -> None:
@@ -359,7 +365,7 @@ class TestHealth:
             clock.now += seconds
             connection.sent(message, started_at)
 
-            assert healthy is connection.is_healthy(clock.now)
+            assert healthy is is_healthy(connection, clock.now)
 
     def test_pending_send_makes_it_unhealthy(self, clock: Any) -> None:
         """A send that is pending for more than five seconds makes the connection unhealthy before it ends."""
@@ -368,8 +374,8 @@ class TestHealth:
             accept(connection)
             connection.sending()
 
-            before = connection.is_healthy(clock.now + 5.0)
-            after = connection.is_healthy(clock.now + 5.1)
+            before = is_healthy(connection, clock.now + 5.0)
+            after = is_healthy(connection, clock.now + 5.1)
 
             assert (True, False) == (before, after)
 
@@ -384,7 +390,7 @@ class TestHealth:
             deliver(connection, {"type": "websocket.send", "text": "quick"})
             clock.now += 2.0
 
-            assert False is connection.is_healthy(clock.now)
+            assert False is is_healthy(connection, clock.now)
 
     def test_pending_send_is_not_older_than_it_is(self, clock: Any) -> None:
         """A send that just began is not taken for one that ended before it."""
@@ -398,7 +404,7 @@ class TestHealth:
 
             clock.now += 4.0
 
-            assert True is connection.is_healthy(clock.now)
+            assert True is is_healthy(connection, clock.now)
 
     def test_handler_that_raised_makes_it_unhealthy(self, connection: Connection) -> None:
         """A handler that raised makes the connection unhealthy."""
@@ -406,7 +412,7 @@ class TestHealth:
 
         Handling(connection, "websocket.receive", "receive", True).end(ValueError())
 
-        assert False is connection.is_healthy(connection.recorder.clock())
+        assert False is is_healthy(connection, connection.recorder.clock())
 
     def test_next_good_handler_makes_it_healthy(self, connection: Connection) -> None:
         """A handler that works after one that raised makes the connection healthy again."""
@@ -415,7 +421,7 @@ class TestHealth:
 
         Handling(connection, "websocket.receive", "receive", True).end(None)
 
-        assert True is connection.is_healthy(connection.recorder.clock())
+        assert True is is_healthy(connection, connection.recorder.clock())
 
     @pytest.mark.parametrize(("seconds", "healthy"), [(20.0, True), (20.1, False)])
     def test_two_missed_heartbeats_make_it_unhealthy(self, clock: Any, seconds: float, healthy: bool) -> None:
@@ -427,7 +433,7 @@ class TestHealth:
 
             clock.now += seconds
 
-            assert healthy is connection.is_healthy(clock.now)
+            assert healthy is is_healthy(connection, clock.now)
 
     def test_next_heartbeat_makes_it_healthy(self, clock: Any) -> None:
         """A heartbeat after two missed ones makes the connection healthy again."""
@@ -439,7 +445,7 @@ class TestHealth:
 
             connection.heartbeat_seen()
 
-            assert True is connection.is_healthy(clock.now)
+            assert True is is_healthy(connection, clock.now)
 
     def test_heartbeats_count_from_accept(self, clock: Any) -> None:
         """A connection that was accepted late has not missed heartbeats before that."""
@@ -449,7 +455,7 @@ class TestHealth:
             clock.now += 60.0
             accept(connection)
 
-            assert True is connection.is_healthy(clock.now)
+            assert True is is_healthy(connection, clock.now)
 
 
 class TestEnds:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from doubles import User
 
 pytest.importorskip("channels")
 
@@ -34,13 +35,6 @@ def text(content: str) -> dict[str, Any]:
 def disconnect(code: int) -> dict[str, Any]:
     """The server's word that the connection is over."""
     return {"type": "websocket.disconnect", "code": code}
-
-
-class User:
-    """An authenticated user."""
-
-    is_authenticated = True
-    pk = 7
 
 
 class BrokenWriter:
@@ -215,7 +209,7 @@ async def _everything(telemetry: Telemetry, seen: Conversation) -> None:
                 raise RuntimeError
 
         scope = {
-            "type": "websocket", "path": "/t/1/m/3/", "query_string": query, "headers": [], "user": User(),
+            "type": "websocket", "path": "/t/1/m/3/", "query_string": query, "headers": [], "user": User(7),
             "role": "player",
         }  # fmt: skip
         try:
@@ -225,7 +219,7 @@ async def _everything(telemetry: Telemetry, seen: Conversation) -> None:
 
     def while_open() -> None:
         ballast.append(b"x" * 32_000_000)
-        also = Connection(recorder, {"type": "http", "user": User()}, transport="sse")
+        also = Connection(recorder, {"type": "http", "user": User(7)}, transport="sse")
         accept = {"type": "websocket.accept"}
         also.sent(accept, also.sending())
         seen.look(telemetry)
@@ -238,7 +232,7 @@ async def _everything(telemetry: Telemetry, seen: Conversation) -> None:
             return items.pop() if items else await asyncio.Event().wait()
 
         scope = {
-            "type": "websocket", "path": "/h/1/m/3/", "query_string": b"", "headers": [], "user": User(),
+            "type": "websocket", "path": "/h/1/m/3/", "query_string": b"", "headers": [], "user": User(7),
             "role": "player", "look": lambda: seen.look(telemetry),
         }  # fmt: skip
         with pytest.raises(KeyError):

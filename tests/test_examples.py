@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+from surroundings import bare_environment
 
 import otel_ws
 
@@ -28,11 +28,10 @@ FILE = re.compile(r"<!-- file: ([a-z_]+\.(?:py|ini)) -->\n```[a-z]+\n(.*?)```", 
 
 def run(folder: Path) -> str:
     """Run a folder's tests; returns what pytest said."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "DJANGO_"))}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", *PLUGIN],
         cwd=folder,
-        env={**inherited, "PYTHONPATH": str(Path(otel_ws.__file__).parents[1])},
+        env={**bare_environment(), "PYTHONPATH": str(Path(otel_ws.__file__).parents[1])},
         capture_output=True,
         text=True,
         timeout=120,

@@ -14,6 +14,7 @@ from typing import Any, Self
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from refusing import Hostile, HostileStr, Nameless, refuse
 
 from otel_ws import semconv, testing
 from otel_ws.declarations import parse
@@ -45,19 +46,6 @@ def foreign(words: Mapping[str, Any] | None = None, key: bytes | None = None) ->
 
 
 # --- hostile values ---------------------------------------------------------------------------------------------
-def refuse(*_: object) -> Any:
-    """Stand for any method that must not be called, or may fail."""
-    raise RuntimeError
-
-
-class HostileStr(str):
-    """A text whose every method fails."""
-
-    __slots__ = ()
-    __str__ = __eq__ = __ne__ = __len__ = __format__ = __iter__ = refuse
-    __hash__ = refuse
-
-
 class Liar(str):
     """A text that says it is a known one, and holds another."""
 
@@ -77,25 +65,6 @@ class Liar(str):
     def __hash__(self) -> int:
         """Be found where the known text is."""
         return hash(self.said)
-
-
-class Hostile:
-    """An object that cannot be compared, hashed, shown or counted."""
-
-    __str__ = __eq__ = __ne__ = __len__ = __bool__ = __iter__ = __int__ = __float__ = refuse
-    __hash__ = refuse
-
-
-class Nameless:
-    """An object that does not tell its class."""
-
-    @property
-    def __class__(self) -> Any:
-        raise RuntimeError
-
-    @__class__.setter
-    def __class__(self, value: object) -> None:
-        raise RuntimeError
 
 
 class Broken(Mapping[str, object]):

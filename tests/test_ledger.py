@@ -8,12 +8,13 @@ import subprocess
 import sys
 import threading
 from bisect import bisect_left
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from racing import race
+from surroundings import bare_environment
 
 import otel_ws
 from otel_ws import semconv
@@ -24,27 +25,6 @@ ROOT = str(Path(otel_ws.__file__).parents[1])
 DOOR = ("/ws/match/{match_id}/", "websocket")
 CHAT = (*DOOR, "chat", "success")
 LATENCY = (*DOOR, "chat")
-
-
-def run(number: int, work: Callable[[int], None]) -> None:
-    """Do the work in so many threads that begin together, and wait for all of them."""
-    start = threading.Barrier(number)
-
-    def begin(which: int) -> None:
-        start.wait()
-        work(which)
-
-    threads = [threading.Thread(target=begin, args=(which,)) for which in range(number)]
-    before = sys.getswitchinterval()
-    # As often as Python can: what a race can lose is lost here.
-    sys.setswitchinterval(1e-6)
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(before)
 
 
 # --- counting ---------------------------------------------------------------------------------------------------
@@ -286,7 +266,7 @@ def test_eight_threads_count_exactly() -> None:
         for _ in range(10_000):
             ledger.add(semconv.MESSAGES, CHAT)
 
-    run(8, work)
+    race(8, work)
 
     assert {CHAT: 80_000.0} == dict(ledger.read(semconv.MESSAGES))
 
@@ -299,7 +279,7 @@ def test_eight_threads_observe_exactly() -> None:
         for _ in range(5_000):
             ledger.observe(semconv.MESSAGE_LATENCY, LATENCY, 0.25)
 
-    run(8, work)
+    race(8, work)
 
     distribution = dict(ledger.distributions(semconv.MESSAGE_LATENCY))[LATENCY]
     assert (40_000, 10_000.0) == (distribution.count, distribution.sum)
@@ -315,7 +295,7 @@ def test_eight_threads_that_meet_new_labels_make_each_series_once() -> None:
             together.wait()
             ledger.add(semconv.MESSAGES, (*DOOR, f"type{number}", "success"))
 
-    run(8, work)
+    race(8, work)
 
     assert {(*DOOR, f"type{number}", "success"): 8.0 for number in range(200)} == dict(ledger.read(semconv.MESSAGES))
 
@@ -325,7 +305,7 @@ def test_a_gauge_moved_by_two_threads_is_their_sum() -> None:
     ledger = Ledger()
     labels = (*DOOR, "player", "match")
 
-    run(2, lambda which: ledger.add(semconv.ACTIVE, labels, 1.0 if which else -1.0))
+    race(2, lambda which: ledger.add(semconv.ACTIVE, labels, 1.0 if which else -1.0))
 
     assert {labels: 0.0} == dict(ledger.read(semconv.ACTIVE))
 
@@ -334,8 +314,8 @@ def test_a_thread_that_ended_keeps_its_counts() -> None:
     """What a thread counted stays when it is gone."""
     ledger = Ledger()
 
-    run(1, lambda _: ledger.add(semconv.MESSAGES, CHAT))
-    run(1, lambda _: ledger.add(semconv.MESSAGES, CHAT))
+    race(1, lambda _: ledger.add(semconv.MESSAGES, CHAT))
+    race(1, lambda _: ledger.add(semconv.MESSAGES, CHAT))
 
     assert {CHAT: 2.0} == dict(ledger.read(semconv.MESSAGES))
 
@@ -346,7 +326,7 @@ def test_threads_that_come_and_go_share_shards() -> None:
     ledger.add(semconv.MESSAGES, CHAT)
 
     for _ in range(50):
-        run(1, lambda _: ledger.add(semconv.MESSAGES, CHAT))
+        race(1, lambda _: ledger.add(semconv.MESSAGES, CHAT))
 
     assert 2 == len(ledger._shards)
     assert {CHAT: 51.0} == dict(ledger.read(semconv.MESSAGES))
@@ -368,7 +348,7 @@ def test_a_snapshot_while_threads_write_never_goes_back() -> None:
             ledger.observe(semconv.MESSAGE_LATENCY, (*DOOR, f"type{number % 300}"), 0.2)
         done.set()
 
-    run(2, work)
+    race(2, work)
     seen.append(ledger.snapshot().total(semconv.MESSAGES))
 
     assert sorted(seen) == seen
@@ -380,7 +360,7 @@ def test_clearing_sets_every_count_to_zero() -> None:
     """After ``clear`` nothing is counted, in any thread's shard, and counting goes on."""
     ledger = Ledger()
     ledger.add(semconv.MESSAGES, CHAT, 5.0)
-    run(1, lambda _: ledger.observe(semconv.MESSAGE_LATENCY, LATENCY, 0.2))
+    race(1, lambda _: ledger.observe(semconv.MESSAGE_LATENCY, LATENCY, 0.2))
 
     ledger.after_fork()
     ledger.add(semconv.MESSAGES, CHAT)
@@ -417,11 +397,9 @@ print(json.dumps({"child": json.loads(os.read(reading, 100)), "parent": parent.s
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 def test_a_forked_child_counts_its_own() -> None:
     """A child begins at zero, and neither process sees what the other one counts."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
-
     done = subprocess.run(
         [sys.executable, "-c", FORK],
-        env={**inherited, "PYTHONPATH": ROOT},
+        env={**bare_environment(), "PYTHONPATH": ROOT},
         capture_output=True,
         text=True,
         timeout=30,

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from surroundings import bare_environment
 
 import otel_ws
 from otel_ws import faults, lines, semconv
@@ -596,10 +597,9 @@ for number in range(200):
 
 def started(script: str, *arguments: object) -> subprocess.Popen[str]:
     """A fresh Python that runs the script."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
     return subprocess.Popen(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script, *map(str, arguments)],
-        env={**inherited, "PYTHONPATH": ROOT},
+        env={**bare_environment(), "PYTHONPATH": ROOT},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

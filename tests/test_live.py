@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
-import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -12,6 +13,7 @@ import pytest
 from doubles import Clock
 from hypothesis import given
 from hypothesis import strategies as st
+from racing import race
 
 from otel_ws import semconv
 from otel_ws.live import BY_ID_LIMIT, Live
@@ -24,12 +26,11 @@ class Open:
 
     transport: str = "websocket"
     accepted_at: float = 0.0
-    healthy: bool = True
+    handler_failed: bool = False
+    last_send_bad: bool = False
+    last_heartbeat: float = 0.0
+    pending: list[float] = field(default_factory=list)
     ids: dict[str, str] = field(default_factory=dict)
-
-    def is_healthy(self, now: float) -> bool:
-        """As the test has it."""
-        return self.healthy
 
     def cancelled(self) -> None:
         """The server ends: of no interest here."""
@@ -115,29 +116,62 @@ def test_connections_are_counted_by_transport_and_age() -> None:
 
 def test_connections_are_counted_by_health() -> None:
     """Healthy and unhealthy connections are counted apart."""
-    live = live_with(Open(), Open(), Open(healthy=False))
+    live = live_with(Open(), Open(), Open(handler_failed=True))
 
     states = dict(live.read(semconv.CONNECTION_HEALTH))
 
     assert {("websocket", "healthy"): 2, ("websocket", "unhealthy"): 1} == states
 
 
-def test_health_is_asked_for_the_moment_of_the_look() -> None:
-    """A connection is asked for its health with the clock's time."""
-    asked: list[float] = []
+def test_health_is_that_of_the_moment_of_the_look() -> None:
+    """A send that waits is no trouble at first, and trouble once it has waited for over five seconds."""
+    live = live_with(Open(pending=[2.0, 7.0]), now=7.0)
+    states = [dict(live.read(semconv.CONNECTION_HEALTH))]
+    live = live_with(Open(pending=[2.0, 7.0]), now=7.1)
+    states.append(dict(live.read(semconv.CONNECTION_HEALTH)))
 
-    class Asked(Open):
-        """A connection that keeps what it was asked."""
+    assert [{("websocket", "healthy"): 1.0}, {("websocket", "unhealthy"): 1.0}] == states
 
-        def is_healthy(self, now: float) -> bool:
-            asked.append(now)
-            return True
 
-    live = live_with(Asked(), now=12.5)
+# Those that floats tell exactly.
+MOMENTS = st.integers(-40_000, 40_000).map(lambda quarters: quarters / 4)
+CONNECTIONS = st.builds(
+    Open,
+    st.sampled_from(semconv.TRANSPORT.choices),
+    MOMENTS,
+    st.booleans(),
+    st.booleans(),
+    MOMENTS | st.just(math.inf),
+    st.lists(MOMENTS, max_size=3),
+)
 
-    dict(live.read(semconv.CONNECTION_HEALTH))
 
-    assert [12.5] == asked
+@given(opened=st.lists(CONNECTIONS, max_size=20), ended=st.sets(st.integers(0, 19)), now=MOMENTS, beat=st.data())
+def test_all_at_once_are_counted_as_each_by_itself(
+    opened: list[Open], ended: set[int], now: float, beat: st.DataObject
+) -> None:
+    """Whatever opened in whatever order and ended again: ages and health are what each connection's own would be."""
+    seconds = beat.draw(st.none() | MOMENTS.map(abs))
+    live = Live(Clock(now), heartbeat=lambda: seconds)
+    for one in opened:
+        live.opened(one)
+    for place in ended:
+        if place < len(opened):
+            live.ended(opened[place])
+    left = [one for place, one in enumerate(opened) if place not in ended]
+
+    def age(one: Open) -> str:
+        old = now - one.accepted_at
+        return "under_5m" if old < 300 else "5m_30m" if old < 1800 else "30m_2h" if old < 7200 else "over_2h"
+
+    def state(one: Open) -> str:
+        is_silent = seconds is not None and now - one.last_heartbeat > 2 * seconds
+        is_stalled = any(now - since > 5.0 for since in one.pending)
+        return "unhealthy" if one.handler_failed or one.last_send_bad or is_silent or is_stalled else "healthy"
+
+    assert len(left) == len(live)
+    assert Counter((one.transport, age(one)) for one in left) == dict(live.read(semconv.CONNECTION_AGE))
+    assert Counter((one.transport, state(one)) for one in left) == dict(live.read(semconv.CONNECTION_HEALTH))
 
 
 @pytest.mark.parametrize("metric", [semconv.CONNECTION_AGE, semconv.CONNECTION_HEALTH], ids=lambda one: one.name)
@@ -227,7 +261,7 @@ def test_a_users_key_does_not_tell_the_id() -> None:
 
     assert first != second
     assert b"1234567890" not in first
-    assert 16 == len(first)
+    assert 8 == len(first)
 
 
 @given(steps=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["websocket", "sse"])), max_size=20))
@@ -247,19 +281,13 @@ def test_after_all_connections_ended_no_user_is_left(steps: list[tuple[str, str]
 def test_users_from_threads_are_counted_exactly() -> None:
     """Eight threads that open and end connections of the same users leave nobody behind."""
     live = live_with()
-    start = threading.Barrier(8)
 
-    def work() -> None:
-        start.wait()
+    def work(_: int) -> None:
         for number in range(500):
             key, _, _ = live.user_opened(str(number % 5), "websocket")
             live.user_ended(key, "websocket")
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    race(8, work)
 
     assert (0.0, 0.0) == users(live)
 

@@ -8,7 +8,6 @@ import json
 import logging
 import math
 import re
-import sys
 import threading
 import uuid
 from collections import Counter
@@ -19,6 +18,8 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from racing import race
+from refusing import Hostile, HostileFloat, HostileInt, HostileStr, Nameless
 
 from otel_ws import faults, semconv
 from otel_ws.declarations import parse
@@ -71,54 +72,6 @@ PERSONAL = {
     "a megabyte": "x" * 1_000_000,
     "a megabyte of digits": "7" * 1_000_000,
 }
-
-
-# --- hostile values ---------------------------------------------------------------------------------------------
-def refuse(*_: object) -> Any:
-    """Stand for any method that must not be called, or may fail."""
-    raise RuntimeError
-
-
-class HostileStr(str):
-    """A text whose every method fails."""
-
-    __slots__ = ()
-    __str__ = __eq__ = __ne__ = __len__ = __format__ = __iter__ = refuse
-    __hash__ = refuse
-
-
-class HostileInt(int):
-    """A number whose every method fails."""
-
-    __str__ = __eq__ = __ne__ = __int__ = __index__ = __float__ = __lt__ = __le__ = __gt__ = refuse
-    __hash__ = refuse
-
-
-class HostileFloat(float):
-    """A floating-point number whose every method fails."""
-
-    __slots__ = ()
-    __str__ = __eq__ = __ne__ = __float__ = __int__ = __lt__ = __le__ = is_integer = refuse
-    __hash__ = refuse
-
-
-class Hostile:
-    """An object that cannot be compared, hashed, shown or counted."""
-
-    __str__ = __eq__ = __ne__ = __len__ = __bool__ = __iter__ = __int__ = __float__ = refuse
-    __hash__ = refuse
-
-
-class Nameless:
-    """An object that does not tell its class."""
-
-    @property
-    def __class__(self) -> Any:
-        raise RuntimeError
-
-    @__class__.setter
-    def __class__(self, value: object) -> None:
-        raise RuntimeError
 
 
 class Impostor:
@@ -857,22 +810,13 @@ def test_threads_together_stay_within_the_cap() -> None:
     labels: list[str] = []
     start = threading.Barrier(8)
 
-    def run(name: str) -> None:
+    def run(which: int) -> None:
         for number in range(10):
             # All ask at the same moment, each time: the room for the last ones is what they race for.
             start.wait()
-            labels.append(policy.label(semconv.ERROR_TYPE, f"{name}{number}"))
+            labels.append(policy.label(semconv.ERROR_TYPE, f"{'ABCDEFGH'[which]}{number}"))
 
-    threads = [threading.Thread(target=run, args=(name,)) for name in "ABCDEFGH"]
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(before)
+    race(8, run)
 
     assert 64 == len(set(labels) - {OTHER})
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from surroundings import bare_environment
 
 import otel_ws
 from otel_ws import faults
@@ -185,10 +186,9 @@ def read(settings: Settings, name: str) -> Any:
 
 def start(script: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run a script in a fresh Python with these variables."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
     return subprocess.run(
         [sys.executable, "-c", script],
-        env={**inherited, "PYTHONPATH": ROOT, **environ},
+        env={**bare_environment(), "PYTHONPATH": ROOT, **environ},
         capture_output=True,
         text=True,
         timeout=30,

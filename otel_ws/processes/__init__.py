@@ -13,11 +13,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from otel_ws import faults
 from otel_ws import recorder as recorders
 from otel_ws.fanout import Fanout
 from otel_ws.health import Reading
 from otel_ws.ledger import Snapshot
-from otel_ws.processes.membership import HISTORY, MAX_AGE, Membership, seen_by
+from otel_ws.processes.membership import HISTORY, MAX_AGE, PLACE, Membership, seen_by
 from otel_ws.processes.membership import Overview as Overview
 from otel_ws.processes.membership import Process as Process
 from otel_ws.processes.rows import DAY, Rows
@@ -122,7 +123,23 @@ def joined(fanout: Fanout) -> bool:
             return False
         made.wire()
         _member = made
+        # A thread of its own, because this one may be an event loop's.
+        threading.Thread(target=_clean_up, args=(settings,), name="otel-ws-clean-up", daemon=True).start()
         return True
+
+
+def _clean_up(settings: Settings) -> None:
+    """Remove what services left behind in the runtime directory that nobody belongs to any longer. Never raises."""
+    try:
+        base = place(settings.runtime_dir, settings.group, os.environ).parent
+        # Late: where there are no such locks there is no such folder either.
+        from otel_ws.processes.deserted import remove_deserted
+
+        remove_deserted(base, time.time())
+    except RefusedError:
+        return  # told when it was to join
+    except Exception as exc:
+        faults.fault(PLACE, exc)
 
 
 def role(argv: Sequence[str]) -> str:

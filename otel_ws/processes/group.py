@@ -22,10 +22,11 @@ from otel_ws import faults
 from otel_ws.ledger import Ledger
 from otel_ws.processes.home import PLACE, SharedCells
 from otel_ws.processes.members import Member, UnreadableError
-from otel_ws.processes.runtime import replace
+from otel_ws.processes.runtime import make_again, replace
 from otel_ws.processes.sums import Sums, number
 
 TOTALS: Final = "totals.json"
+LOCK: Final = "group.lock"
 # Neighbours hold the lock for milliseconds, and messages may wait meanwhile: who gets it not tries again later.
 _WAIT_SECONDS: Final = 0.05
 _SEVERAL: Final = "several"
@@ -63,7 +64,7 @@ class Group:
         Where none of the others is alive, but the same supervisor started them, they were all recycled at one time.
         ``gone`` is where the cells were before, and somebody took files of it.
         """
-        with _Locked(self.folder / "group.lock"):
+        with _Locked(self.folder / LOCK):
             if gone is not None:
                 gone.vanish()
             found = self._found()
@@ -117,7 +118,7 @@ class Group:
     def _begin(self) -> None:
         self._let_go()
         for one in self.folder.iterdir():
-            if one.name != "group.lock" and not one.is_dir():
+            if one.name != LOCK and not one.is_dir():
                 with suppress(OSError):
                     one.unlink()
         self._totals = (0, 0), {}
@@ -212,7 +213,7 @@ class Group:
     def add_up(self) -> None:
         """Add what the ended counted to the totals, and remove their files."""
         if any(not member.is_alive() and member.id not in self._skipped for member in self._found()):
-            with _Locked(self.folder / "group.lock"):
+            with _Locked(self.folder / LOCK):
                 self._add_up()
 
     def _add_up(self) -> None:
@@ -280,29 +281,43 @@ def _checked(totals: Any) -> dict[str, Any]:
 
 
 class _Locked:
-    """The group's lock, waited for a moment only.
+    """The group's lock, waited for a moment only. Where the folder was removed meanwhile it is made anew.
 
     Raises:
         TimeoutError: a process holds it that was stopped meanwhile.
+        RefusedError, OSError: there is no folder, and none can be made.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def __enter__(self) -> None:
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         deadline = time.monotonic() + _WAIT_SECONDS
-        while True:
-            try:
-                return fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    os.close(self._fd)
-                    raise TimeoutError from None
-                time.sleep(0.002)
-            except BaseException:
-                os.close(self._fd)
-                raise
+        while not self._is_held():
+            if time.monotonic() >= deadline:
+                raise TimeoutError
+            time.sleep(0.002)
+
+    def _is_held(self) -> bool:
+        make_again(self._path.parent)
+        try:
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # A lock that was removed before it was free is no longer the one that others take.
+            if os.path.samestat(os.fstat(self._fd), self._path.lstat()):
+                return True
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        except BaseException:
+            os.close(self._fd)
+            raise
+        os.close(self._fd)
+        return False
 
     def __exit__(self, *exc: object) -> None:
+        # Said, because a child that the application forks meanwhile holds the file open, too.
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
         os.close(self._fd)

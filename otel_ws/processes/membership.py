@@ -23,7 +23,7 @@ from otel_ws.ledger import Snapshot
 from otel_ws.live import BY_ID_LIMIT
 from otel_ws.processes import mapping, telling
 from otel_ws.processes.rows import Rows
-from otel_ws.processes.runtime import RefusedError, make_again, supervisor
+from otel_ws.processes.runtime import RefusedError, supervisor
 from otel_ws.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -258,7 +258,6 @@ class Membership:
         """A cleaner of old files came by: the files are made anew, with all counts."""
         assert self._group is not None
         assert self._home is not None
-        make_again(self._group.folder)
         gone = self._home
         with self._looking:
             self._home = self._group.join(self._recorder.ledger, self._role, self.started, supervisor(), gone)

@@ -68,12 +68,20 @@ def supervisor() -> tuple[int, int]:
     """
     parent = os.getppid()
     try:
-        if not Path("/proc/self/exe").samefile(f"/proc/{parent}/exe"):
-            return 0, 0
+        is_one = Path("/proc/self/exe").samefile(f"/proc/{parent}/exe")
+    except OSError:
+        is_one = False
+    started = began(parent) if is_one else 0
+    return (parent, started) if started else (0, 0)
+
+
+def began(pid: int) -> int:
+    """When a process that is there began, in clock ticks since the machine did; 0 where nobody tells."""
+    try:
         # The 22nd field, and the second is in brackets, with whatever in it.
-        return parent, int(Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[19])
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
     except (OSError, ValueError, IndexError):
-        return 0, 0
+        return 0
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -104,12 +112,22 @@ def _private(folder: Path, make: bool = True) -> None:
             f"no folder can be made in the runtime directory ({type(exc).__name__}); set OTEL_WS_RUNTIME_DIR to a "
             "folder that this user can write"
         ) from None
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        # Another process took it this moment for one that nobody belongs to.
+        _private(folder)
+        return
+    if not is_private(found):
         raise RefusedError(
             "the folder otel-ws-<uid> in the runtime directory belongs to another user, or others may look into it; "
             "remove it, or set OTEL_WS_RUNTIME_DIR"
         )
+
+
+def is_private(found: os.stat_result) -> bool:
+    """Whether that is a folder, no link, which is this user's and which nobody else may look into."""
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o077
 
 
 def _name(group: str, environ: Mapping[str, str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Final
 
 SCOPE_NAME: Final = "otel_ws"
@@ -55,7 +56,7 @@ class Attribute:
     adopted: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Metric:
     """One instrument: its unit (UCUM), the attributes that it may carry and, for a histogram, its bounds."""
 
@@ -69,13 +70,14 @@ class Metric:
     spelling: tuple[tuple[Attribute, str], ...] = ()
     adopted: bool = False
 
-    @property
+    # Each answer of an endpoint asks for them many hundred times.
+    @cached_property
     def label_names(self) -> tuple[str, ...]:
         """The metric's label names, in the order of ``labels``."""
         spelled = dict(self.spelling)
         return tuple(spelled.get(attribute) or attribute.label or "" for attribute in self.labels)
 
-    @property
+    @cached_property
     def prometheus_name(self) -> str:
         """The name after the OTLP to Prometheus translation, without ``_bucket``, ``_sum`` and ``_count``."""
         base = self.name.replace(".", "_")

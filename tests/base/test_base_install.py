@@ -6,13 +6,13 @@ Each test starts a fresh Python in which those packages cannot be imported, whet
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from surroundings import bare_environment
 
 import otel_ws
 
@@ -58,10 +58,9 @@ async def converse(app):
 
 def run(script: str, before: str = ABSENT, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run a script in a fresh Python, by default without the packages."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", before + script],
-        env={**inherited, "PYTHONPATH": ROOT, **environ},
+        env={**bare_environment(), "PYTHONPATH": ROOT, **environ},
         capture_output=True,
         text=True,
         timeout=30,

@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from surroundings import bare_environment
+
 import otel_ws
 
 ROOT = str(Path(otel_ws.__file__).parents[1])
@@ -25,11 +27,10 @@ sys.exit(main(sys.argv[1:]))
 
 def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run ``otel-ws`` without the packages."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "DJANGO_"))}
     path = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH", "")]))
     return subprocess.run(
         [sys.executable, "-c", WITHOUT_SDK, *arguments],
-        env={**kept, "PYTHONPATH": path, **environ},
+        env={**bare_environment(), "PYTHONPATH": path, **environ},
         capture_output=True,
         text=True,
         timeout=60,

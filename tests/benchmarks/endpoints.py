@@ -3,8 +3,8 @@
     python tests/benchmarks/endpoints.py [--connections 1000 10000] [--rounds 21]
 
 Each round looks anew, as the first of a second has to; whoever asks within the same second gets the bytes again, which
-is the last column. The connections are real ones to otel-ws (accepted, on ten routes, with messages), without a socket
-below them.
+is the last column. The connections are real ones to otel-ws (accepted, on ten routes, each of another user, with
+messages), without a socket below them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def opened(active: recorder.Recorder, count: int) -> list[Connection]:
     found = []
     for number in range(count):
         one = Connection(active, {"type": "websocket", "headers": []})
-        one.set_ids({active.policy.ids["tournament_id"]: number % 50})
+        one.set_ids({active.policy.ids["tournament_id"]: number % 50, semconv.USER_ID: number})
         one._settle(active.tally((f"ws/{number % ROUTE_COUNT}/",), None, "websocket"))
         one.sent({"type": "websocket.accept"}, one.sending())
         one.tally.received(one.cells, 100, was_queued=False)

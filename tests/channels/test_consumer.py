@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from doubles import User
 
 pytest.importorskip("channels")
 
@@ -795,12 +796,8 @@ class TestMiddlewares:
     async def test_scope_copied_by_a_middleware_is_read(self, telemetry: Telemetry, server: Any) -> None:
         """User and role that a middleware puts into its copy of the scope are on the connection."""
 
-        class User:
-            is_authenticated = True
-            pk = 77
-
         async def authenticate(scope: Any, receive: Any, send: Any) -> Any:
-            return await AsyncWebsocketConsumer.as_asgi()(dict(scope, user=User(), role="player"), receive, send)
+            return await AsyncWebsocketConsumer.as_asgi()(dict(scope, user=User(77), role="player"), receive, send)
 
         await server(WebSocketMiddleware(authenticate), CONNECT, DISCONNECT).run()
 

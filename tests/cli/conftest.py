@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from surroundings import bare_environment
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,9 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
     def run(*arguments: str, source: str = "", **environment: str) -> Ended:
         folder = tmp_path_factory.mktemp("project")
         (folder / "app.py").write_text(source, encoding="utf-8")
-        left_out = ("OTEL_", "DJANGO_", "WEB_CONCURRENCY")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
         done = subprocess.run(
             [sys.executable, "-m", "otel_ws", *arguments],
-            env={**kept, **environment},
+            env={**bare_environment(), **environment},
             cwd=Path(folder),
             capture_output=True,
             text=True,

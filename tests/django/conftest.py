@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from surroundings import bare_environment
 
 pytest.importorskip("django")
 pytest.importorskip("channels")
@@ -55,9 +56,8 @@ def project(tmp_path: Path) -> Callable[..., Run]:
         (tmp_path / "project.py").write_text(PROJECT + textwrap.dedent(more))
         (tmp_path / "urls.py").write_text(URLS)
         (tmp_path / "token").write_text(TOKEN)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
         path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH", "")])])
-        environ = {**kept, "PYTHONPATH": path, "DJANGO_SETTINGS_MODULE": "project", **environment}
+        environ = {**bare_environment(), "PYTHONPATH": path, "DJANGO_SETTINGS_MODULE": "project", **environment}
 
         def run(program: str, code: int = 0, **more_environment: str) -> Any:
             """Run a program, or with a line that begins with ``manage`` a command; returns what it printed."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from surroundings import bare_environment
 
 pytest.importorskip("opentelemetry.sdk")
 
@@ -47,10 +47,9 @@ def done():
 
 def run(program: str, *, runner: Any = (), **environ: str) -> subprocess.CompletedProcess[str]:
     """Run a program in a fresh interpreter with these variables and no other OTEL ones."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "DJANGO_"))}
     return subprocess.run(
         [*runner, sys.executable, "-c", APPLICATION + textwrap.dedent(program)],
-        env={**clean, **environ},
+        env={**bare_environment(), **environ},
         capture_output=True,
         text=True,
         timeout=60,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from surroundings import bare_environment
 
 APPS = Path(__file__).parent / "apps"
 SECONDS = 900
@@ -24,13 +25,12 @@ def run_program(name: str, *arguments: str, before: Path | None = None, **enviro
 
     A program that fails without an answer is an error, told without anything that it printed about values.
     """
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
     path = os.pathsep.join(filter(None, [str(before or ""), str(APPS), os.environ.get("PYTHONPATH", "")]))
     # A folder each, or what was started from the same place would answer for each other.
     with tempfile.TemporaryDirectory() as runtime:
         done = subprocess.run(
             [sys.executable, str(APPS / name), *arguments],
-            env={**kept, "PYTHONPATH": path, "OTEL_WS_RUNTIME_DIR": runtime, **environment},
+            env={**bare_environment(), "PYTHONPATH": path, "OTEL_WS_RUNTIME_DIR": runtime, **environment},
             capture_output=True,
             text=True,
             timeout=SECONDS,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from surroundings import bare_environment
 
 import otel_ws
 from otel_ws import faults, processes, semconv
@@ -31,13 +32,11 @@ class Open:
     """An open connection, as a look sees it."""
 
     transport = "websocket"
+    handler_failed = last_send_bad = False
 
     def __init__(self, accepted_at: float) -> None:
-        self.accepted_at = accepted_at
-
-    def is_healthy(self, now: float) -> bool:
-        """All is well."""
-        return True
+        self.accepted_at = self.last_heartbeat = accepted_at
+        self.pending: list[float] = []
 
     def cancelled(self) -> None:
         """Nothing is left to do."""
@@ -301,10 +300,9 @@ def test_roles_follow_from_the_command_line(argv: list[str], role: str) -> None:
 
 def run(script: str, folder: Path, **environ: str) -> Any:
     """What a script prints as JSON, in a process of its own."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script],
-        env={**inherited, "PYTHONPATH": ROOT, "OTEL_WS_RUNTIME_DIR": str(folder), **environ},
+        env={**bare_environment(), "PYTHONPATH": ROOT, "OTEL_WS_RUNTIME_DIR": str(folder), **environ},
         capture_output=True,
         text=True,
         timeout=60,
@@ -322,6 +320,10 @@ from otel_ws.settings import Settings
 
 parent = recorder.install(Settings.load())
 parent.serves()
+# Python warns of a fork beside other threads.
+for one in threading.enumerate():
+    if one is not threading.current_thread():
+        one.join()
 labels = ("/ws/", "websocket", "chat", "success")
 thread = threading.Thread(target=parent.ledger.add, args=(semconv.MESSAGES, labels))
 thread.start()

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import pytest
 from doubles import Clock, User
+from surroundings import bare_environment
 
 pytest.importorskip("opentelemetry.sdk")
 pytest.importorskip("opentelemetry.exporter.otlp.proto.grpc")
@@ -960,10 +961,9 @@ def record():
 
 def run(program: str, head: str = PROXY, **environ: str) -> str:
     """Run a program in a fresh interpreter; what it printed."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "DJANGO_"))}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", head + textwrap.dedent(program)],
-        env={**clean, **environ},
+        env={**bare_environment(), **environ},
         capture_output=True,
         text=True,
         timeout=60,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import textwrap
 
 import pytest
+from surroundings import bare_environment
 
 TALK = """
 import asyncio
@@ -27,10 +27,9 @@ async def talk(app):
 
 def run(program: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run a program in a fresh interpreter with these variables and no other OTEL ones."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "DJANGO_"))}
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", TALK + textwrap.dedent(program)],
-        env={**clean, **environ},
+        env={**bare_environment(), **environ},
         capture_output=True,
         text=True,
         timeout=60,

@@ -13,6 +13,7 @@ from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 
 import pytest
+from surroundings import bare_environment
 
 pytest.importorskip("opentelemetry.exporter.prometheus")
 
@@ -41,7 +42,7 @@ PROMETHEUS_3 = (
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No variable of the machine's, and no failure of another test's."""
-    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+    for name in os.environ.keys() - bare_environment().keys():
         monkeypatch.delenv(name)
     monkeypatch.setattr("otel_ws.sdk.prometheus._Endpoint.timeout", 0.01)
     faults.reset()
@@ -507,7 +508,7 @@ def run(program: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run a program in a fresh interpreter with these variables and no other OTEL ones."""
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(program)],
-        env={**{name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}, **environ},
+        env={**bare_environment(), **environ},
         capture_output=True,
         text=True,
         timeout=60,

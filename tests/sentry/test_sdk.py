@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from surroundings import bare_environment
 
 import otel_ws
 
@@ -22,10 +22,9 @@ MARK = re.compile(r"qzx[.-]([a-z_.]+)")
 
 def drive(*arguments: str) -> list[str]:
     """Run the program; returns the envelopes."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "DJANGO_", "SENTRY_"))}
     done = subprocess.run(
         [sys.executable, str(DRIVEN), *arguments],
-        env={**inherited, "PYTHONPATH": str(Path(otel_ws.__file__).parents[1])},
+        env={**bare_environment(), "PYTHONPATH": str(Path(otel_ws.__file__).parents[1])},
         capture_output=True,
         text=True,
         timeout=60,

@@ -5,12 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
@@ -18,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis_server import Redis, skip_without_redis
+from surroundings import bare_environment, free_port, until
 
 APPS = Path(__file__).parent / "apps"
 SERVERS = {
@@ -29,23 +28,6 @@ SERVERS = {
 QUIET = {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
 
 
-def free_port() -> int:
-    """A port on loopback that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
-    """Poll until the condition holds, and return what it gave; at the deadline, what it gives then."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.02)
-    return condition()
-
-
 class Running:
     """One server process."""
 
@@ -55,9 +37,8 @@ class Running:
         self.lines_path = folder / f"lines-{port}.jsonl"
         self.output_path = folder / f"output-{port}.txt"
         path = os.pathsep.join(filter(None, [str(APPS), os.environ.get("PYTHONPATH", "")]))
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
         environment = {
-            **kept, **QUIET, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "OTEL_WS_MESSAGE_EVENTS": "all",
+            **bare_environment(), **QUIET, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "OTEL_WS_MESSAGE_EVENTS": "all",
             "OTEL_WS_JSON_LOG": str(self.lines_path), **environment,
         }  # fmt: skip
         with self.output_path.open("wb") as output:
@@ -125,39 +106,6 @@ class Running:
         return int(self.process.returncode)
 
 
-class Redis:
-    """A Redis server (or, with such options, a Sentinel) on a private port, which keeps nothing."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.port = free_port()
-        address = ["--port", str(self.port), "--bind", "127.0.0.1"]
-        self._command = ["redis-server", *options, *address, "--save", "", "--dir", str(folder)]
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-
-    def ask(self, *words: str) -> str:
-        """Send one command; returns the answer as it came (RESP), empty where nobody answers."""
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), 1) as one:
-                one.sendall((" ".join(words) + "\r\n").encode())
-                return one.recv(65536).decode()
-        except OSError:
-            return ""
-
-    def answers(self) -> bool:
-        """Whether it takes commands."""
-        return self.ask("PING").startswith("+PONG")
-
-    def start(self) -> None:
-        """Start it, and wait until it answers."""
-        self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
-        assert until(self.answers, 20)
-
-    def kill(self) -> None:
-        """End it at once."""
-        self.process.kill()
-        self.process.wait()
-
-
 def start_server(
     folder: Path, server: str, application: str = "two_lines:application", *, zero_code: bool = False,
     wait: bool = True, port: int | None = None, more: Sequence[str] = (), **environment: str,
@@ -190,8 +138,7 @@ def start_server(
 @pytest.fixture
 def start_redis(tmp_path: Path) -> Iterator[Callable[..., Redis]]:
     """Start one of Debian's redis-servers; all that were started end with the test."""
-    if shutil.which("redis-server") is None:
-        pytest.skip("there is no redis-server (Debian's package redis-server)")
+    skip_without_redis()
     started: list[Redis] = []
 
     def start(*options: str) -> Redis:

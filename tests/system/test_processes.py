@@ -23,6 +23,7 @@ from typing import Any
 from urllib.error import URLError
 
 import pytest
+from surroundings import bare_environment, free_port, help_of
 
 pytest.importorskip("channels")
 pytest.importorskip("opentelemetry.exporter.prometheus")
@@ -69,9 +70,7 @@ class Family:
         self._folder = folder
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.scrape_port = free.getsockname()[1]
+        self.scrape_port = free_port()
         command = SERVERS[name][1].format(port=self.port, app=APPLICATION, fd=self._listening.fileno()).split()
         command[1:1] = options.split()
         command[0] = str(Path(sys.executable).with_name(command[0]))
@@ -83,9 +82,8 @@ class Family:
         self._started = [self._start(command) for _ in range(WORKERS if self._is_apart else 1)]
 
     def _start(self, command: list[str]) -> subprocess.Popen[bytes]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
         environment = {
-            **kept, "PYTHONPATH": str(APPS), "PYTHONUNBUFFERED": "1", "OTEL_TRACES_EXPORTER": "none",
+            **bare_environment(), "PYTHONPATH": str(APPS), "PYTHONUNBUFFERED": "1", "OTEL_TRACES_EXPORTER": "none",
             "OTEL_LOGS_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "ws_prometheus", "OTEL_SERVICE_NAME": "counting",
             "OTEL_EXPORTER_PROMETHEUS_PORT": str(self.scrape_port), "OTEL_WS_RUNTIME_DIR": str(self.runtime),
         }  # fmt: skip
@@ -177,12 +175,6 @@ def has_cells(pid: int) -> bool:
         except OSError:
             continue
     return False
-
-
-def help_of(program: str) -> str:
-    """What a program says about its options."""
-    command = [sys.executable, "-m", program, "--help"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from surroundings import bare_environment, free_port, help_of
 
 pytest.importorskip("channels")
 pytest.importorskip("opentelemetry.exporter.prometheus")
@@ -50,13 +51,6 @@ SUPERVISORS = {
 SUPERVISORS["gunicorn, preloaded"] = [*SUPERVISORS["gunicorn"], "--preload"]
 
 
-def free_port() -> int:
-    """A port on loopback that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 def scrape(port: int) -> str:
     """What the endpoint says; nothing if there is none."""
     try:
@@ -76,9 +70,8 @@ class Family:
             command.insert(1, "--no-control-socket")
         runner = [str(Path(sys.executable).with_name("opentelemetry-instrument"))] if zero_code else []
         command[0] = str(Path(sys.executable).with_name(command[0]))
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
         environment = {
-            **kept, "PYTHONPATH": str(APPS), "PYTHONUNBUFFERED": "1", "OTEL_TRACES_EXPORTER": "none",
+            **bare_environment(), "PYTHONPATH": str(APPS), "PYTHONUNBUFFERED": "1", "OTEL_TRACES_EXPORTER": "none",
             "OTEL_LOGS_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "ws_prometheus", PORT: str(self.scrape_port),
             **environment,
         }  # fmt: skip
@@ -142,12 +135,6 @@ def open_files(pid: int) -> set[str]:
         except OSError:
             continue
     return found
-
-
-def help_of(program: str) -> str:
-    """What a program says about its options."""
-    command = [sys.executable, "-m", program, "--help"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout
 
 
 @pytest.fixture(params=list(SUPERVISORS))
