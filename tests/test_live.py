@@ -354,7 +354,7 @@ def test_memory_is_told_in_bytes() -> None:
 
 def test_what_is_no_more_is_told_as_nothing() -> None:
     """A series that vanished would stand at its last number where it is pushed to; one that never was is not told."""
-    one = Open(healthy=False)
+    one = Open(last_send_bad=True)
     live = live_with(one)
     before = dict(live.read(semconv.CONNECTION_HEALTH)), dict(live.read(semconv.CONNECTION_AGE))
     live.ended(one)

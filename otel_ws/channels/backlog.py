@@ -50,7 +50,8 @@ def read(metric: semconv.Metric, queues: Iterable[Queue], deliveries: Deliveries
     found: dict[Labels, float] = {}
     for queue in queues:
         # Only what workers take from has a name that somebody gave it.
-        template = "" if "!" in queue.name else deliveries.of_name(queue.name).template
+        is_named = bool(queue.name) and "!" not in queue.name
+        template = deliveries.of_name(queue.name).template if is_named else ""
         labels = (queue.kind, template)
         if metric is semconv.LAYER_DEPTH:
             found[labels] = found.get(labels, 0.0) + queue.depth
