@@ -90,6 +90,10 @@ class Policy:
         other.pseudonyms = self.pseudonyms
         return other
 
+    def exchange(self, other: Policy) -> None:
+        """Trade words and counts with another one: whoever holds either of them goes on with what the other had."""
+        self.__dict__, other.__dict__ = other.__dict__, self.__dict__
+
     # --- declaring --------------------------------------------------------------------------------------
     def learn(self, settings: Settings) -> None:
         """Take in what the operator declared, and the key for pseudonyms."""

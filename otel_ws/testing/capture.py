@@ -25,6 +25,7 @@ from opentelemetry.sdk.trace.sampling import Sampler
 
 from otel_ws import faults, recorder
 from otel_ws.foreign import Foreign
+from otel_ws.policy import Policy
 from otel_ws.recorder import Recorder
 from otel_ws.sdk import fast
 from otel_ws.settings import Settings
@@ -61,14 +62,19 @@ class Telemetry(Assertions):
         self.others = Listener(self._spans, self._records)
         self.recorder = Recorder(
             settings,
-            recorder.vocabulary.copy(),
+            recorder.vocabulary,
             tracer_provider=self.tracer_provider,
             meter_provider=self.meter_provider,
             logger_provider=self.logger_provider,
             **injected,
         )
-        self.foreign = Foreign(self.recorder.policy)
+        self.cleared_by(self.recorder.policy)
         fast.speed_up(self.recorder)
+
+    def cleared_by(self, words: Policy) -> None:
+        """What was emitted is looked at with these words."""
+        self.recorder.policy = words
+        self.foreign = Foreign(words)
 
     def spans(self, name: str | None = None) -> list[ReadableSpan]:
         """Finished spans, in the order in which they ended: all, or those of one name."""
@@ -151,20 +157,33 @@ def capture(
         SettingsError: a setting is wrong.
     """
     faults.reset()
-    telemetry = Telemetry(sampler, Settings.load({}, {}, **settings), **(injected or {}))
+    with _words() as words:
+        telemetry = Telemetry(sampler, Settings.load({}, {}, **settings), **(injected or {}))
+        before = recorder.replace(telemetry.recorder)
+        was_strict = faults.strict(True)
+        revert = _patched()
+        try:
+            with telemetry.others if others else nullcontext():
+                yield telemetry
+        finally:
+            revert()
+            faults.strict(was_strict)
+            telemetry.recorder.flush()
+            telemetry.cleared_by(words)
+            recorder.replace(before, recorder.vocabulary)
+            telemetry.recorder.close()
+
+
+@contextmanager
+def _words() -> Iterator[Policy]:
+    """A test's own words in the process's vocabulary, by which its gate clears; what is yielded has them afterwards."""
     vocabulary = recorder.vocabulary
-    before = recorder.replace(telemetry.recorder)
-    was_strict = faults.strict(True)
-    revert = _patched()
+    words = vocabulary.copy()
+    vocabulary.exchange(words)
     try:
-        with telemetry.others if others else nullcontext():
-            yield telemetry
+        yield words
     finally:
-        revert()
-        faults.strict(was_strict)
-        telemetry.recorder.flush()
-        recorder.replace(before, vocabulary)
-        telemetry.recorder.close()
+        vocabulary.exchange(words)
 
 
 def _patched() -> Callable[[], None]:

@@ -323,3 +323,54 @@ def test_behind_the_gate_is_what_leaves(suite: pytest.Pytester, monkeypatch: pyt
     """)
 
     run(suite).assert_outcomes(passed=3)
+
+
+def test_what_a_test_meets_is_known_behind_the_gate(suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A route, a message's type and a reason leave as they are in the first test that meets them, and in the next."""
+    pytest.importorskip("channels")
+    for signal in ("TRACES", "METRICS", "LOGS"):
+        monkeypatch.setenv(f"OTEL_{signal}_EXPORTER", "none")
+    suite.makepyfile("""
+        from django.conf import settings
+
+        import otel_ws
+
+        settings.configure()
+        otel_ws.configure()
+
+        import pytest
+        from asgiref.testing import ApplicationCommunicator
+        from channels.generic.websocket import AsyncJsonWebsocketConsumer
+        from channels.routing import URLRouter
+        from django.urls import path
+
+        class Room(AsyncJsonWebsocketConsumer):
+            message_types = ["say"]
+
+            async def receive_json(self, content):
+                await self.send_json({})
+
+        rooms = URLRouter([path("ws/room/<int:room_id>/", Room.as_asgi())])
+
+        @pytest.mark.parametrize("number", [1, 2])
+        async def test_a_message(telemetry, number):
+            scope = {"type": "websocket", "path": "/ws/room/7/", "query_string": b"", "headers": [], "subprotocols": []}
+            client = ApplicationCommunicator(otel_ws.WebSocketMiddleware(rooms), scope)
+            await client.send_input({"type": "websocket.connect"})
+            await client.receive_output()
+            await client.send_input({"type": "websocket.receive", "text": '{"type": "say"}'})
+            await client.receive_output()
+            await client.send_input({"type": "websocket.disconnect", "code": 4242})
+            await client.wait(3)
+            telemetry.assert_connections(1, route="/ws/room/{room_id}/")
+            telemetry.assert_messages(1, type="say")
+            telemetry.assert_ids_only()
+            assert {4242} == {event.attributes.get("ws.close.code") for event in telemetry.events("WS_DISCONNECT")}
+
+        def test_afterwards():
+            from otel_ws import recorder, semconv
+
+            assert not recorder.vocabulary.is_declared(semconv.MESSAGE_TYPE, "say")
+    """)
+
+    run(suite).assert_outcomes(passed=3)
