@@ -24,7 +24,7 @@ from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from otel_ws import WebSocketMiddleware, faults, recorder
+from otel_ws import WebSocketMiddleware, faults, recorder, semconv
 from otel_ws.exposition import OPENMETRICS, TEXT
 from otel_ws.policy import Policy
 from otel_ws.recorder import Recorder
@@ -144,6 +144,22 @@ async def test_classic_text_is_the_stock_exporters(told: Any, server: Any) -> No
     expected = of_websockets(generate_latest(REGISTRY))
     assert expected == of_websockets(body)
     assert "ws_message_latency_seconds_bucket" in "".join(expected)
+
+
+async def test_gauges_of_a_share_are_named_as_everywhere(told: Any, server: Any) -> None:
+    """Where the stock exporter leaves the ending off, one set of rules would not find them."""
+    reader = told()
+    active = recorder.active()
+    assert active is not None
+    active.sources[semconv.LAYER_CAPACITY] = lambda: [(("consumer", ""), 0.5)]
+    await talk(server)
+
+    for accept in ("", OPEN):
+        lines = ask(reader, accept=accept)[1].decode().splitlines()
+
+        names = {line.split("{")[0].split(" ")[0] for line in lines if not line.startswith("#")}
+        assert {semconv.LAYER_CAPACITY.prometheus_name, semconv.PROCESS_CPU.prometheus_name} <= names
+        assert not {"ws_layer_capacity", "process_cpu_utilization"} & names
 
 
 def of_websockets(text: bytes) -> list[str]:
