@@ -436,6 +436,35 @@ class Unknown:
             await self.send(channel, {**message})
 
 
+async def test_each_alias_is_a_layer_of_its_own(layer: Any, server: Any, telemetry: Telemetry) -> None:
+    """A consumer of another alias hears what is sent there, and nobody what is sent to the same group here."""
+
+    class Elsewhere(Member):
+        channel_layer_alias = "elsewhere"
+
+    got: list[Any] = []
+
+    async def tell(_: Any) -> None:
+        other: Any = get_channel_layer("elsewhere")
+        await joined(other, 1)
+        await layer.group_send("room_7", {**NEWS, "text": "here"})
+        await other.group_send("room_7", NEWS)
+        await arrived(got, 1)
+
+    channel_layers.set("elsewhere", InMemoryChannelLayer())
+    try:
+        app = URLRouter([path("ws/", Elsewhere.as_asgi())])
+        one = server(app, CONNECT, tell, DISCONNECT, path="/ws/", got=got)
+        await one.run()
+    finally:
+        channel_layers.backends.pop("elsewhere", None)
+
+    assert [NEWS] == got
+    # Two attempts, one for nobody.
+    assert (2, 1, 1) == sums(telemetry)
+    assert 1 == telemetry.value("messaging.client.consumed.messages", messaging_destination_template=TEMPLATE)
+
+
 async def test_an_unknown_layer_works_as_before(telemetry: Telemetry) -> None:
     """With its own arguments and results, the very message, and counts of what its methods say."""
     ours = Unknown()

@@ -391,10 +391,11 @@ def test_a_runtime_directory_that_cannot_be_used_is_told(tmp_path: Path) -> None
 
 
 def test_a_command_asks_what_the_workers_say(tmp_path: Path) -> None:
-    """It reads the group without being one of it; where nobody serves there is no answer."""
+    """It reads the group without being one of it; where nobody serves there is no answer, and nothing is made."""
     ask = "settings = Settings.load()\nfound = processes.of_group(settings)\nprint(json.dumps("
     script = SERVE.partition("active =")[0] + ask
-    nobody, _ = run(script + "found is None))", tmp_path)
+    nobody, _ = run(script + "found is None and not processes.history_of_group(settings)))", tmp_path)
+    made = [*tmp_path.iterdir()]
     with subprocess.Popen(
         [sys.executable, "-c", SERVE + "import sys; sys.stdout.flush(); time.sleep(30)"],
         env={**os.environ, "PYTHONPATH": ROOT, "OTEL_WS_RUNTIME_DIR": str(tmp_path)},
@@ -405,5 +406,5 @@ def test_a_command_asks_what_the_workers_say(tmp_path: Path) -> None:
         found, _ = run(script + "[found.snapshot.total(semconv.MESSAGES), len(found.processes)]))", tmp_path)
         waiting.kill()
 
-    assert nobody is True
+    assert (True, []) == (nobody, made)
     assert [1.0, 1] == found

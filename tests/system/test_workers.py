@@ -133,6 +133,36 @@ async def test_five_at_once_wait_in_the_worker(
     assert {} == host.numbers("ws.layer.dropped")
 
 
+@pytest.mark.parametrize("channel", ["work", "threaded"])
+async def test_what_a_broken_handler_takes_with_it_adds_up(
+    launch: Callable[..., Any], work: Callable[..., Any], wait_until: Callable[..., Any], host: Host, channel: str
+) -> None:
+    """Channels throws away what waits behind it: sent is handled and dropped, and nothing waits any more."""
+    web = launch("uvicorn-websockets", "arena:application", **host.shared)
+    process = work("work", "threaded", **host.shared)
+
+    async with asyncio.timeout(60), connect(web.address("/ws/7?0")) as client:
+        await asyncio.to_thread(web.ask, f"/asked/{channel}/done/1")
+        await client.recv()
+        # The worker has fetched all of them by the time that the second is handled.
+        await asyncio.to_thread(web.ask, f"/asked/{channel}/{','.join(['slow', 'broken', *['done'] * 10])}/1")
+        assert await asyncio.to_thread(wait_until, lambda: "Exception inside application" in process.output(), 20)
+        await asyncio.to_thread(web.ask, f"/asked/{channel}/done/1")
+        for _ in range(2):
+            await client.recv()
+
+        def is_settled() -> bool:
+            waits = sum(host.numbers("ws.layer.depth").values())
+            return not waits and sum(host.numbers("messaging.process.duration").values()) == 4
+
+        assert await asyncio.to_thread(wait_until, is_settled)
+        found = host.numbers("messaging.client.sent.messages")
+        sent = sum(count for labels, count in found.items() if labels[1:3] == ("send", channel))
+        consumed = host.numbers("messaging.client.consumed.messages")["django_channels", "receive", channel]
+
+    assert (14, 4, {("CONSUMER_GONE",): 10.0}) == (sent, consumed, host.numbers("ws.layer.dropped"))
+
+
 @pytest.fixture
 def hears_sigint() -> Iterator[None]:
     """A suite in the background of a shell ignores SIGINT, and what it starts would inherit that."""

@@ -2,7 +2,7 @@
 
 GET /state             what otel-ws counts in this process
 GET /told/GROUP/COUNT  tells a group so often, and answers how often that worked and what was raised
-GET /asked/CHANNEL/KIND/COUNT  sends so many messages to a worker
+GET /asked/CHANNEL/KIND,KIND/COUNT  sends so many messages of each kind to a worker
 GET /stream/           a Django view that streams what the group `room_7` is told
 GET /consumed/         a consumer that streams ten events by itself, one every tenth of a second
 WS  /ws/ROOM           hears what the group is told, after ``?slow`` milliseconds each
@@ -130,9 +130,9 @@ async def told(request: HttpRequest, group: str, count: int) -> JsonResponse:
     return JsonResponse({"sent": count - raised.total(), "raised": raised})
 
 
-async def asked(request: HttpRequest, channel: str, kind: str, count: int) -> JsonResponse:
+async def asked(request: HttpRequest, channel: str, kinds: str, count: int) -> JsonResponse:
     """Ask a worker."""
-    for _ in range(count):
+    for kind in kinds.split(",") * count:
         await get_channel_layer().send(channel, {"type": f"work.{kind}", "number": 1})
     return JsonResponse({})
 
@@ -156,7 +156,7 @@ async def stream(request: HttpRequest) -> StreamingHttpResponse:
 
 urlpatterns = [
     path("told/<str:group>/<int:count>", told),
-    path("asked/<str:channel>/<str:kind>/<int:count>", asked),
+    path("asked/<str:channel>/<str:kinds>/<int:count>", asked),
     path("stream/", stream),
 ]
 
