@@ -12,9 +12,10 @@ PYTEST_DONT_REWRITE: pytest would rewrite a package that has a plugin for it, an
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
-from otel_ws import recorder
+from otel_ws import recorder, variables
 from otel_ws.api import (
     broadcast,
     declare,
@@ -100,6 +101,11 @@ def configure(**settings: Any) -> None:
             "otel-ws cannot start:\n  otel_ws.configure() needs the OpenTelemetry SDK: pip install 'otel-ws[sdk]'. "
             f"Without it, otel_ws.WebSocketMiddleware alone writes JSON lines (missing: {exc.name})."
         ) from None
+    except ValueError as exc:
+        # Parts of the SDK read their variables while they are imported.
+        if sdk_disabled() or not Settings.load_or_exit(None, **settings).enabled:
+            return
+        raise variables.refused(exc, os.environ) from None
     with_sdk(**settings)
     active = recorder.active()
     if active is not None:
