@@ -13,6 +13,7 @@ PYTEST_DONT_REWRITE: pytest would rewrite a package that has a plugin for it, an
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from otel_ws import recorder, variables
@@ -77,6 +78,8 @@ def _follow(fanout: Fanout) -> None:
 
 
 def _join(fanout: Fanout) -> bool:
+    if (gate := sys.modules.get("otel_ws.gate")) is not None:
+        gate.serving()
     # Late, as a process that only starts others needs none of it; a platform without file locks has none of it.
     from otel_ws import processes
 
