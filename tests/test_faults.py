@@ -40,7 +40,7 @@ def test_a_place_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_reason_of_our_own_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """A sentence that is given, or that our own exception brings, stands in the line; what an exception says does not."""
+    """A sentence that is given, or that our own exception brings, is told; what an exception says does not."""
 
     class Known(faults.ExplainedError):
         reason = "the disk is somebody else's"
