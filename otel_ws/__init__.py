@@ -12,9 +12,11 @@ PYTEST_DONT_REWRITE: pytest would rewrite a package that has a plugin for it, an
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
-from otel_ws import recorder
+from otel_ws import recorder, variables
 from otel_ws.api import (
     broadcast,
     declare,
@@ -76,6 +78,8 @@ def _follow(fanout: Fanout) -> None:
 
 
 def _join(fanout: Fanout) -> bool:
+    if (gate := sys.modules.get("otel_ws.gate")) is not None:
+        gate.serving()
     # Late, as a process that only starts others needs none of it; a platform without file locks has none of it.
     from otel_ws import processes
 
@@ -100,6 +104,11 @@ def configure(**settings: Any) -> None:
             "otel-ws cannot start:\n  otel_ws.configure() needs the OpenTelemetry SDK: pip install 'otel-ws[sdk]'. "
             f"Without it, otel_ws.WebSocketMiddleware alone writes JSON lines (missing: {exc.name})."
         ) from None
+    except ValueError as exc:
+        # Parts of the SDK read their variables while they are imported.
+        if sdk_disabled() or not Settings.load_or_exit(None, **settings).enabled:
+            return
+        raise variables.refused(exc, os.environ) from None
     with_sdk(**settings)
     active = recorder.active()
     if active is not None:

@@ -20,10 +20,11 @@ from otel_ws import semconv
 from otel_ws.faults import fault
 from otel_ws.live import STALLED_SECONDS
 from otel_ws.messages import category_of, close_code, disconnect_code, size_of, stems_from
+from otel_ws.parsers import UnimportableError
 from otel_ws.policy import NOTHING
 from otel_ws.recorder import Recorder
 from otel_ws.semconv import OTHER, Attribute, Kind
-from otel_ws.settings import Settings
+from otel_ws.settings import PREFIX, Settings
 from otel_ws.signals.spans import by_key, link_to
 from otel_ws.tally import Tally
 from otel_ws.types import Cleared, Message, Scope, Value
@@ -167,6 +168,14 @@ class Connection(scopes.Trail):
         """What the application's own code says; where that raises, nothing, and the connection is told all the same."""
         try:
             return question(self.scope or {}, self.recorder.settings)
+        except UnimportableError as exc:
+            name = question.__name__
+            variable = f"{PREFIX}{name.upper()}_RESOLVER"
+            reason = (
+                f"{variable} names a function that cannot be imported, `otel-ws check` with the application shows it"
+            )
+            fault(name, exc.__cause__ or exc, reason=reason)
+            return None
         except Exception as exc:
             fault(question.__name__, exc)
             return None

@@ -21,18 +21,30 @@ class UsageError(RuntimeError):
     """A verb was called wrongly. Raised only where ``otel_ws.testing`` asked for it; elsewhere a warning."""
 
 
-def fault(place: str, exc: BaseException, times: int = 1) -> None:
-    """Count a failure of ours at ``place`` and log it the first time. Never raises."""
+class ExplainedError(Exception):
+    """A failure of ours that is told with a reason: a sentence of our own, which holds nobody's data."""
+
+    reason = ""
+
+
+def fault(place: str, exc: BaseException, times: int = 1, reason: str = "") -> None:
+    """Count a failure of ours at ``place`` and log it the first time. Never raises.
+
+    A ``reason`` is our own sentence for the operator, where the cause is known; it holds nobody's data.
+    """
+    if isinstance(exc, ExplainedError):
+        reason = reason or exc.reason
     with _lock:
         counts[place] += times
         first = place not in _told
         _told.add(place)
     if first:
         logger.error(
-            "otel-ws failed in %s (%s); the application is not affected, further failures here are only counted "
+            "otel-ws failed in %s (%s)%s; the application is not affected, further failures here are only counted "
             "in ws_telemetry_errors_total.",
             place,
             type(exc).__name__,
+            reason and f": {reason}",
         )
 
 

@@ -126,8 +126,12 @@ def key_file(raw: Any) -> str:
     return path
 
 
+class UnimportableError(Exception):
+    """A setting names a function that is not there, or that cannot be imported; the cause is its cause."""
+
+
 @dataclass(frozen=True, slots=True)
-class _Lazy:
+class Lazy:
     """A resolver named by ``module:function``, imported when it is first asked.
 
     The zero-code start runs before Django is ready, so an import at start-up would break the application.
@@ -136,13 +140,27 @@ class _Lazy:
     path: str
 
     def __call__(self, scope: Scope) -> object:
-        return _imported(self.path)(scope)
+        """What the function says of this scope."""
+        return self.found()(scope)
+
+    def found(self) -> Resolver:
+        """The function itself.
+
+        Raises:
+            UnimportableError: there is none.
+        """
+        try:
+            return _imported(self.path)
+        except (Exception, SystemExit) as exc:
+            raise UnimportableError from exc
 
 
 @functools.cache
 def _imported(path: str) -> Resolver:
     module, _, name = path.partition(":")
     found: Resolver = getattr(importlib.import_module(module), name)
+    if not callable(found):
+        raise TypeError
     return found
 
 
@@ -153,5 +171,5 @@ def resolver(raw: Any) -> Resolver | None:
     if callable(raw):
         return raw  # type: ignore[no-any-return]
     if isinstance(raw, str) and re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", raw):
-        return _Lazy(raw)
+        return Lazy(raw)
     raise ValueError

@@ -21,6 +21,7 @@ from otel_ws.thresholds import Thresholds
 from otel_ws.types import Resolver
 
 PREFIX = "OTEL_WS_"
+_NAME = "a name of up to 64 letters, digits and _ . : -, the first a letter or _"
 
 
 class SettingsError(ValueError):
@@ -92,7 +93,7 @@ class Settings:
     group: str = _setting(
         "",
         parsers.one_name,
-        "a name, or nothing",
+        f"{_NAME}, or nothing",
         "Workers with the same user, service (`OTEL_SERVICE_NAME`, namespace, environment; without a name the "
         "folder that they were started in) and group answer for each other. Set it to keep two deployments of a "
         "service apart.",
@@ -176,7 +177,7 @@ class Settings:
         "Ids by which `ws.active_connections.by_id` is broken down, for example `tournament.id`; at most 200 values.",
     )
     message_type_key: str = _setting(
-        "type", parsers.key, "a name", "The key of a decoded JSON message that holds its type."
+        "type", parsers.key, _NAME, "The key of a decoded JSON message that holds its type."
     )
     message_types: tuple[str, ...] = _setting(
         (),

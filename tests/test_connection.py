@@ -609,6 +609,24 @@ class TestResolvers:
 
             assert ["WS_CONNECT"] == [event.name for event in telemetry.events()]
 
+    @pytest.mark.parametrize("named", ["no_such_module:ada", "os:ada", "os:name"])
+    @pytest.mark.parametrize("name", ["user_id", "role"])
+    def test_a_function_that_cannot_be_imported_is_told_with_its_variable(
+        self, name: str, named: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The one line names the variable and what went wrong, and not the value; the connection is told."""
+        settings: dict[str, Any] = {f"{name}_resolver": named}
+        with testing.capture(**settings) as telemetry:
+            for _ in range(2):
+                accept(Connection(telemetry.recorder, {}))
+
+            assert 2 == len(telemetry.events())
+        (line,) = caplog.messages
+        assert f"failed in {name} (" in line
+        assert f"OTEL_WS_{name.upper()}_RESOLVER" in line
+        assert "UnimportableError" not in line
+        assert "ada" not in line
+
     def test_accept_is_told_though_the_user_raises(self, telemetry: Telemetry) -> None:
         """A connection is told as accepted, though its user object raises when it is looked at."""
 

@@ -39,6 +39,20 @@ def test_a_place_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     assert 1 == len(caplog.records)
 
 
+def test_a_reason_of_our_own_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """A sentence that is given, or that our own exception brings, is told; what an exception says does not."""
+
+    class Known(faults.ExplainedError):
+        reason = "the disk is somebody else's"
+
+    fault("open", Known("Ada"))
+    fault("send", ValueError("Ada"), reason="the name is unknown")
+
+    assert "failed in open (Known): the disk is somebody else's;" in caplog.messages[0]
+    assert "failed in send (ValueError): the name is unknown;" in caplog.messages[1]
+    assert "Ada" not in caplog.text
+
+
 def test_each_place_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """A failure elsewhere has a line of its own."""
     for place in ("open", "send"):

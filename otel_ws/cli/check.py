@@ -6,6 +6,7 @@ and opens no connection.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,9 +16,9 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 import otel_ws
-from otel_ws import processes, recorder, semconv, settings
+from otel_ws import parsers, processes, recorder, semconv, settings
 from otel_ws.cli import groups, load, traps
-from otel_ws.cli.routes import Route, is_told_apart, routes_of
+from otel_ws.cli.routes import Route, hidden_among, is_told_apart, routes_of
 from otel_ws.ledger import Snapshot
 from otel_ws.semconv import OTHER
 
@@ -26,6 +27,7 @@ _WORKERS: Final = ("WEB_CONCURRENCY", "UVICORN_WORKERS")
 # So many places of undeclared names are told.
 _SHOWN: Final = 5
 _DECLARE_TEMPLATE: Final = "otel_ws.declare(template='room_{room_id}'), with a name in braces for each part that varies"
+_SHOW: Final = "a class instead, which keeps the application behind it as app, or as inner"
 _PROTOCOLS: Final = ("http/protobuf", "grpc")
 
 
@@ -62,7 +64,7 @@ def findings(named: str | None) -> list[Finding]:
             *found,
             Finding(FAILURE, "application", str(exc), "start it once with your server to see the whole error"),
         ]
-    found += _application(named, application)
+    found += [*_application(named, application), *_resolvers()]
     conf = sys.modules.get("django.conf")
     if conf is not None and conf.settings.configured and not was_named:
         found.append(
@@ -83,7 +85,7 @@ def findings(named: str | None) -> list[Finding]:
                 WARNING,
                 "undeclared",
                 "no route of a WebSocket was found, so nothing of theirs was looked at: a function stands before them",
-                "a class instead, which keeps the application behind it as app, or as inner",
+                _SHOW,
             )
         )
     return [*found, *_vocabulary(routes, own), *gate_findings()]
@@ -234,6 +236,28 @@ def _application(named: str, application: Any) -> Iterator[Finding]:
         )
 
 
+def _resolvers() -> Iterator[Finding]:
+    """Functions that settings name and that are imported at the first connection: the application is ready by now."""
+    active = recorder.active()
+    if active is None:
+        return
+    for one in dataclasses.fields(active.settings):
+        named = getattr(active.settings, one.name)
+        if not isinstance(named, parsers.Lazy):
+            continue
+        try:
+            named.found()
+        except parsers.UnimportableError as exc:
+            # The value is not shown: whatever has a colon in it has the form of one.
+            yield Finding(
+                FAILURE,
+                "settings",
+                f"{settings.PREFIX}{one.name.upper()}: the function that it names cannot be imported "
+                f"({type(exc.__cause__).__name__})",
+                "module:function, both as they are written in the project; the module is to import without an error",
+            )
+
+
 def _is_somewhere(application: Any) -> bool:
     for _ in range(30):
         if isinstance(application, otel_ws.WebSocketMiddleware):
@@ -274,12 +298,14 @@ def _vocabulary(routes: Sequence[Route], own: str) -> Iterator[Finding]:
             "theirs are told as unknown unless a setting or declare() names them",
             "message_types = (…) on the consumer's class",
         )
+    if hidden := hidden_among(conversations):
+        yield Finding(WARNING, "undeclared", hidden, _SHOW)
     nameless = [
         Finding(WARNING, "undeclared", f"{text}: their names were made from no declared template", _DECLARE_TEMPLATE)
         for text in _undeclared_groups(conversations, own)
     ]
     yield from nameless
-    if conversations and not undeclared and not other and not silent and not nameless:
+    if conversations and not undeclared and not other and not silent and not hidden and not nameless:
         yield Finding(OK, "undeclared", f"nothing: {len(conversations)} routes of WebSockets, all told apart")
 
 

@@ -24,7 +24,7 @@ from otel_ws.cli import load
 from otel_ws.cli.drive import Drive
 from otel_ws.cli.marks import Marks
 from otel_ws.cli.report import Leak, Report
-from otel_ws.cli.routes import routes_of
+from otel_ws.cli.routes import hidden_among, routes_of
 from otel_ws.lines import Lines
 
 HIDDEN: Final = "(not shown: it is the leak)"
@@ -77,9 +77,12 @@ def run(
         writer = Lines(str(lines))
         active.writers = (*active.writers, writer)
         careless = _careless(marks, report, has_sdk)
+        routes = routes_of(application)
+        if hidden := hidden_among(routes):
+            report.warnings.append(f"{hidden}; name such paths with --path")
         with load.quiet() as tell:
             drive = Drive(application, marks, paths=paths, headers=headers, careless=careless, progress=_progress(tell))
-            asyncio.run(drive.run(routes_of(application)))
+            asyncio.run(drive.run(routes))
             writer.close()
             texts = _search_signals(report, marks) if has_sdk else []
         _search(report, marks, LINES, "line", lines.read_text().splitlines() if lines.exists() else [])

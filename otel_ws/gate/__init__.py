@@ -45,6 +45,8 @@ class Gate:
         self._removing: Removing | None = None
         self._places: Places | None = None
         self._told: set[str] = set()
+        # Whether somebody could hear which mode it is.
+        self._is_heard = False
 
     def open(self) -> None:
         """Build the walls, prove them, and tell the mode. ``own`` needs none: ours is cleared where it is made."""
@@ -55,7 +57,13 @@ class Gate:
                 clearing = Watching(self._removing, self.foreign, self._tell_keys)
             self._places = Places(clearing, self.foreign.policy, is_proving=self.mode == "all", only=self.only)
             self._places.build()
-        logger.info("%s", self._line())
+        self.tell()
+
+    def tell(self) -> None:
+        """Tell the mode, until there was a log that takes it: the gate opens before most applications set theirs up."""
+        if not self._is_heard:
+            self._is_heard = logger.hasHandlers() and logger.isEnabledFor(logging.INFO)
+            logger.info("%s", self._line())
 
     def is_suppressing(self) -> bool:
         """Whether spans that say again what ours say are left out."""
@@ -222,6 +230,15 @@ def early(asked: object = None) -> None:
         if wanted not in MODES:
             logger.warning("otel-ws: the gate's mode is not one of %s; everything is cleared.", ", ".join(MODES))
         install(wanted if wanted in MODES else "all", recorder.vocabulary).meet(*_global_providers())
+    except Exception as exc:
+        faults.fault("gate", exc)
+
+
+def serving() -> None:
+    """The process begins to serve, so its log is set up. Never raises."""
+    try:
+        if (gate := _active) is not None:
+            gate.tell()
     except Exception as exc:
         faults.fault("gate", exc)
 

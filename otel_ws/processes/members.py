@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from otel_ws import faults
 from otel_ws.ledger import CELLS, Series
 from otel_ws.processes import telling
 from otel_ws.processes.home import (
@@ -32,6 +33,15 @@ from otel_ws.semconv import ACTIVE, Instrument
 
 class UnreadableError(Exception):
     """The file is not whole."""
+
+
+class OtherVersionError(UnreadableError, faults.ExplainedError):
+    """The file is not whole, and its process lives: what this version writes always is."""
+
+    reason = (
+        "files of another version of otel-ws are in the group's folder, or damaged ones: each version answers for its "
+        "own workers"
+    )
 
 
 class Member:
@@ -61,8 +71,9 @@ class Member:
             self.started = number(head[AT_STARTED])
             self.parent = int(head[AT_PARENT]), int(head[AT_PARENT_STARTED])
         except (ValueError, OverflowError, IndexError) as exc:
+            unreadable = self._unreadable()
             self.close()
-            raise UnreadableError from exc
+            raise unreadable from exc
         except BaseException:
             self.close()
             raise
@@ -91,7 +102,7 @@ class Member:
         try:
             sums.add_cells(series, shards, is_alive=is_alive)
         except ValueError as exc:
-            raise UnreadableError from exc
+            raise self._unreadable() from exc
         self.active = sum(shard[offset] for metric, _, offset in series if metric is ACTIVE for shard in shards)
         for metric, labels, value in told.values:
             if is_alive or metric.instrument is Instrument.COUNTER:
@@ -128,10 +139,13 @@ class Member:
         os.close(self._fd)
         self._cells = None
 
+    def _unreadable(self) -> UnreadableError:
+        return OtherVersionError() if self.is_alive() else UnreadableError()
+
     def _head(self) -> memoryview[float]:
         head = os.pread(self._fd, HEAD_CELLS * 8, 0)
         if len(head) < HEAD_CELLS * 8:
-            raise UnreadableError
+            raise self._unreadable()
         return memoryview(head).cast("d")
 
     def _mapped(self) -> Sequence[Sequence[float]]:
@@ -142,7 +156,7 @@ class Member:
                 self._cells = memoryview(mmap.mmap(self._fd, HEAD + shards * SHARD, prot=mmap.PROT_READ)).cast("d")
                 self._shards = shards
         except (ValueError, OverflowError) as exc:
-            raise UnreadableError from exc
+            raise self._unreadable() from exc
         assert self._cells is not None
         first = HEAD // 8
         return [self._cells[first + one * CELLS : first + (one + 1) * CELLS] for one in range(shards)]

@@ -21,7 +21,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from otel_ws import policy, recorder
+from otel_ws import policy, recorder, variables
 from otel_ws.faults import fault
 from otel_ws.instrumentor import ChannelsInstrumentor, django_settings
 from otel_ws.sdk._private import is_proxy
@@ -43,7 +43,8 @@ def configure(**settings: Any) -> None:
     starts recording anew.
 
     Raises:
-        SystemExit: a setting, or the name of an exporter, is wrong; the text names it and what is allowed.
+        SystemExit: a setting, the name of an exporter or a value that the SDK does not take is wrong; the text
+            names it and what is allowed.
     """
     if sdk_disabled():
         return
@@ -59,7 +60,10 @@ def configure(**settings: Any) -> None:
             "otel-ws cannot start:\n  OTEL_CONFIG_FILE is read by opentelemetry-instrument, not by "
             "otel_ws.configure(). Start the server with opentelemetry-instrument, or unset OTEL_CONFIG_FILE."
         )
-    build_providers()
+    try:
+        build_providers()
+    except ValueError as exc:
+        raise variables.refused(exc, os.environ) from None
     recorder.install(loaded)
     try:
         import channels  # noqa: F401 - a plain ASGI application has no Channels
@@ -167,6 +171,8 @@ def _exporters(signal: str) -> list[tuple[str, Any]]:
                 f"otel-ws cannot start:\n  {variable}={name!r} is not an exporter that is installed; "
                 f"there are: {', '.join(known)}. pip install 'otel-ws[sdk]' brings OTLP and Prometheus."
             )
+        if next(iter(published)).name == "otlp_proto_http":
+            variables.look_at_endpoint(signal, os.environ)
         found.append((name, next(iter(published)).load()))
     return found
 

@@ -234,6 +234,21 @@ def table(results: list[Result]) -> str:
     return "\n".join(lines)
 
 
+def missed(results: list[Result]) -> str:
+    """Which medians are over their budget, and by how much, as a sentence."""
+    held = [one for one in results if one.mode != "bare"]
+    over = [one for one in held if one.median > one.budget]
+    if not over:
+        return "Every median is within its budget."
+    means = {(row.kind, row.mode): row.means for row in ROWS}
+    said = (
+        f"- {KINDS[one.kind]} ({means[one.kind, one.mode]}) by "
+        + (f"{one.median - one.budget:,.0f} bytes" if one.kind == "memory" else f"{one.median - one.budget:.3f}")
+        for one in over
+    )
+    return f"{len(over)} of {len(held)} medians are over their budget:\n\n" + "\n".join(said)
+
+
 def plot(results: list[Result]) -> str:
     """The ratios as a picture (SVG): a dot for the median, a line for the quartiles, a tick for the budget."""
     shown = [one for one in results if one.kind != "memory"]
@@ -282,6 +297,8 @@ The A/A rows compare the bare application with itself: what is smaller than thei
 ![Ratios with quartiles; red: the budget](benchmarks.svg)
 
 {table(results)}
+
+{missed(results)}
 
 The application does nothing but echo; with real handlers every ratio shrinks, the added microseconds stay. The settings
 of each row are in brackets; a row without any has the defaults of `message_traces=off` and `message_events=errors`.

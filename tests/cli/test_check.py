@@ -206,6 +206,28 @@ def test_help_has_examples(command: Any) -> None:
     assert "your application does with the driven connections" in command("check", "--help").output
 
 
+@pytest.mark.parametrize(
+    ("named", "failure"),
+    [
+        ("nomod:secret", "ModuleNotFoundError"),
+        ("os:secret", "AttributeError"),
+        ("os:sep", "TypeError"),
+        ("app:who", ""),
+    ],
+)
+def test_a_function_that_a_setting_names_is_imported(command: Any, named: str, failure: str) -> None:
+    """A resolver is imported once the application is, and fails by the setting's name; its value is not shown."""
+    source = f"{SET_UP}\ndef who(scope): ..."
+    ended = command("check", "app:application", "--json", source=source, OTEL_WS_USER_ID_RESOLVER=named)
+
+    told = [text for _, text in found(ended.json, "failure")]
+    assert ended.code == bool(failure)
+    assert [True] * bool(failure) == [
+        f"OTEL_WS_USER_ID_RESOLVER: the function that it names cannot be imported ({failure})" == one for one in told
+    ]
+    assert "secret" not in ended.output
+
+
 def test_routes_that_cannot_be_seen_are_told(command: Any) -> None:
     """A function before the routers hides them: that nothing was looked at is no silence."""
     pytest.importorskip("channels")
@@ -219,6 +241,39 @@ application = otel_ws.WebSocketMiddleware(ProtocolTypeRouter({{"websocket": ever
 
     told = dict(found(ended.json, "warning"))
     assert "no route" in told["undeclared"]
+
+
+@pytest.mark.parametrize("shows", [True, False])
+def test_routes_behind_a_middleware_inside_a_route(command: Any, shows: bool) -> None:
+    """A middleware in a route is looked through where it shows what it wraps; that it hides it is told otherwise."""
+    pytest.importorskip("channels")
+    source = f"""
+{DJANGO}
+from channels.generic.websocket import WebsocketConsumer
+from channels.routing import URLRouter
+from django.urls import path, re_path
+
+class Shown:
+    def __init__(self, inner):
+        self.inner = inner
+    async def __call__(self, scope, receive, send):
+        await self.inner(scope, receive, send)
+
+def hidden(inner):
+    async def application(scope, receive, send):
+        await inner(scope, receive, send)
+    return application
+
+guard = {"Shown" if shows else "hidden"}
+rooms = URLRouter([path("zebra/<int:zebra_id>/", WebsocketConsumer.as_asgi())])
+application = otel_ws.WebSocketMiddleware(URLRouter([re_path("^v1/", guard(rooms))]))
+"""
+    ended = command("check", "app:application", "--json", source=source, OTEL_PROPAGATORS="tracecontext")
+
+    told = [text for subject, text in found(ended.json, "warning") if subject == "undeclared"]
+    assert not any(subject == "undeclared" for subject, _ in found(ended.json, "ok"))
+    assert shows == any("route parameter zebra_id" in text for text in told)
+    assert shows != any("1 routes end in what is neither" in text for text in told)
 
 
 def test_undeclared_groups_are_counted_without_their_names(command: Any) -> None:

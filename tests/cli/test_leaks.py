@@ -155,6 +155,33 @@ application = otel_ws.WebSocketMiddleware(
     assert ended.json["driven"]["raised"] >= 1
 
 
+def test_a_consumer_behind_a_middleware_inside_a_route_is_driven(command: Any) -> None:
+    """The routes behind it are found and driven; of one that hides what answers, that is told."""
+    pytest.importorskip("channels")
+    source = """
+SECRET_KEY = "x"
+import django
+from django.conf import settings
+if not settings.configured or not django.apps.apps.ready:
+    django.setup()
+import otel_ws
+otel_ws.configure()
+from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.middleware import BaseMiddleware
+from channels.routing import URLRouter
+from django.urls import path, re_path
+
+async def hidden(scope, receive, send): ...
+
+rooms = URLRouter([path("room/<int:room_id>/", AsyncWebsocketConsumer.as_asgi())])
+application = otel_ws.WebSocketMiddleware(URLRouter([re_path("^v1/", BaseMiddleware(rooms)), path("raw/", hidden)]))
+"""
+    ended = command("check", "--leaks", "app:application", "--settings", "app", "--json", source=source)
+
+    assert ended.json["driven"]["accepted"] >= 1
+    assert ["1 routes end in what is neither"] == [one[:31] for one in ended.json["warnings"] if "routes" in one]
+
+
 def test_an_application_that_accepts_nobody_is_told(command: Any) -> None:
     """Where no connection was accepted, the answer says how little it is worth, and what to give."""
     source = "async def application(scope, receive, send):\n    await receive()\n"

@@ -61,8 +61,45 @@ def test_channels(name: str) -> None:
 
     assert [
         Route("websocket", "/ws/room/{room_id}/", ("greet",), True),
-        Route("websocket", "/raw/{x}/"),
+        Route("websocket", "/raw/{x}/", is_hidden=True),
     ] == routes_of(application)
+
+
+def test_middlewares_inside_a_route_of_channels() -> None:
+    """A middleware around a nested router, or around a consumer, hides neither."""
+    routing = pytest.importorskip("channels.routing")
+    from channels.generic.websocket import AsyncWebsocketConsumer
+    from django.urls import path, re_path
+
+    class Room(AsyncWebsocketConsumer):
+        message_types = ("greet",)
+
+    class Guard(Around):
+        """Routes of Django take callables alone."""
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+    def guarded(inner: object) -> Any:
+        return Guard("inner", Guard("app", inner))
+
+    nested = routing.URLRouter([path("ws/room/<int:room_id>/", guarded(Room.as_asgi()))])
+
+    assert [Route("websocket", "/v1/ws/room/{room_id}/", ("greet",), True)] == routes_of(
+        routing.URLRouter([re_path("^v1/", guarded(nested))])
+    )
+
+
+def test_a_middleware_inside_a_mount_of_starlette() -> None:
+    """A mount whose application is a middleware around a router is walked."""
+    routing = pytest.importorskip("starlette.routing")
+    inner = routing.Router(routes=[routing.WebSocketRoute("/ws/{room}", nothing)])
+    application = routing.Router(
+        routes=[routing.Mount("/live", app=Around("app", inner)), routing.Mount("/x", nothing)]
+    )
+
+    assert [("websocket", "/live/ws/{room}"), ("websocket", "/x")] == [
+        (route.scope_type, route.template) for route in routes_of(application)
+    ]
 
 
 def test_a_route_is_filled() -> None:

@@ -249,6 +249,29 @@ def test_the_gate_says_so_at_start() -> None:
     assert "not gated" not in line
 
 
+@pytest.mark.parametrize("late", [True, False])
+def test_the_gate_says_so_where_logging_comes_later(late: bool) -> None:
+    """Once, when the process begins to serve, where no log took the line at the start; else then it is not repeated."""
+    logging_on = "logging.basicConfig(level=20)"
+    program = f"""
+        import sys
+        {"pass" if late else logging_on}
+        import otel_ws
+        from otel_ws import recorder
+        otel_ws.configure()
+        {logging_on if late else "pass"}
+        sys.stderr.write("up\\n")
+        for _ in range(2):
+            recorder.active().serves()
+        done()
+    """
+
+    said = [one for one in run(program, **CONSOLE).stderr.splitlines() if one == "up" or "gate: all." in one]
+
+    assert late == (said[0] == "up")
+    assert 2 == len(said)
+
+
 # --- opentelemetry-instrument -----------------------------------------------------------------------------------
 VOLATILE = {
     "trace_id", "span_id", "parent_span_id", "time_unix_nano", "start_time_unix_nano", "end_time_unix_nano",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
+from array import array
 from pathlib import Path
 
 import pytest
@@ -253,6 +255,24 @@ def test_a_file_that_is_not_whole_is_left_alone(tmp_path: Path) -> None:
 
     assert [1.0, 1.0] == [first.total(), first.total()]
     assert {"processes": 1} == faults.snapshot()
+
+
+@pytest.mark.parametrize("content", [b"short", array("d", [1.0, 0.0, 1.0, 1.0, 0.0, 0.0]).tobytes()])
+def test_a_file_of_another_version_is_told_as_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    """A file whose process lives and that is not as this version writes it: one line says what it is."""
+    first = One(tmp_path)
+    first.count()
+    with (tmp_path / "0123.cells").open("wb") as other:
+        other.write(content)
+        other.flush()
+        fcntl.flock(other, fcntl.LOCK_EX)
+
+        assert [1.0, 1.0] == [first.total(), first.total()]
+
+    (line,) = caplog.messages
+    assert "files of another version of otel-ws are in the group's folder" in line
 
 
 # --- no room ----------------------------------------------------------------------------------------------------

@@ -92,6 +92,84 @@ def test_a_wrong_value_ends_the_start_with_one_plain_line(environ: dict[str, str
     assert "Traceback" not in done.stderr
 
 
+NUMBER = "a whole number, 0 or more"
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        (
+            {"OTEL_METRIC_EXPORT_INTERVAL": "-5"},
+            "OTEL_METRIC_EXPORT_INTERVAL has a value that is not valid; allowed: m",
+        ),
+        ({"OTEL_BSP_SCHEDULE_DELAY": "-5"}, "OTEL_BSP_SCHEDULE_DELAY has a value that is not valid; allowed: a whole"),
+        ({"OTEL_BLRP_MAX_EXPORT_BATCH_SIZE": "9999"}, "is above OTEL_BLRP_MAX_QUEUE_SIZE (2048)"),
+        (
+            {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "-1"},
+            f"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT has a value that is not valid; allowed: {NUMBER}",
+        ),
+        (
+            {"OTEL_ATTRIBUTE_COUNT_LIMIT": "s3cret"},
+            f"OTEL_ATTRIBUTE_COUNT_LIMIT has a value that is not valid; allowed: {NUMBER}",
+        ),
+        (
+            {"OTEL_METRICS_EXEMPLAR_FILTER": "s3cret"},
+            "OTEL_METRICS_EXEMPLAR_FILTER has a value that is not valid; allowed: always_on",
+        ),
+        (
+            {"OTEL_PROPAGATORS": "s3cret"},
+            "OTEL_PROPAGATORS names one that is not installed; allowed, with commas: baggage, none",
+        ),
+    ],
+)
+def test_a_value_that_the_sdk_refuses_is_named(environ: dict[str, str], expected: str) -> None:
+    """What the SDK raises over its own variables names the variable and what is allowed, and shows no value."""
+    done = run("import otel_ws\notel_ws.configure()", **CONSOLE, **environ)
+
+    assert 1 == done.returncode
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "s3cret" not in done.stderr
+
+
+def test_a_value_that_the_sdk_takes_ends_nothing() -> None:
+    """Where the SDK says that it uses its default, it does."""
+    program = "import otel_ws\notel_ws.configure()\nprint('started')"
+    done = run(program, **CONSOLE, OTEL_METRIC_EXPORT_INTERVAL="abc")
+
+    assert (0, True) == (done.returncode, done.stdout.startswith("started"))
+
+
+@pytest.mark.parametrize("environ", [{"OTEL_WS_ENABLED": "false"}, {"OTEL_SDK_DISABLED": "true"}])
+def test_switched_off_no_value_of_the_sdk_matters(environ: dict[str, str]) -> None:
+    """What parts of the SDK raise while they are imported does not end an application that has otel-ws off."""
+    done = run("import otel_ws\notel_ws.configure()", OTEL_PROPAGATORS="zipkin", **environ)
+
+    assert (0, "") == (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "endpoint", "warned"),
+    [
+        ("http/protobuf", "localhost:4317", True),
+        ("http/protobuf", "http://localhost:4318", False),
+        ("grpc", "localhost:4317", False),
+    ],
+)
+def test_an_endpoint_without_a_scheme_is_warned_of(protocol: str, endpoint: str, warned: bool) -> None:
+    """OTLP over HTTP starts with such an address and never exports: the start says so, once, and goes on."""
+    if protocol == "grpc":
+        pytest.importorskip("opentelemetry.exporter.otlp.proto.grpc")
+    program = "import os, otel_ws\notel_ws.configure()\nprint('started', flush=True)\nos._exit(0)"
+    environ = {"OTEL_EXPORTER_OTLP_PROTOCOL": protocol, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
+
+    done = run(program, **environ)
+
+    assert "started\n" == done.stdout
+    assert warned == done.stderr.startswith("otel-ws: OTEL_EXPORTER_OTLP_ENDPOINT does not begin with http://")
+    assert warned == done.stderr.count("\n")
+
+
 @pytest.mark.parametrize("environ", [{"OTEL_WS_ENABLED": "false"}, {"OTEL_SDK_DISABLED": "true"}])
 def test_switched_off_nothing_is_touched(environ: dict[str, str]) -> None:
     """No provider is made, nothing is patched, and the application object itself comes back."""
