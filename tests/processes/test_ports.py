@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -130,6 +131,25 @@ def test_of_many_that_start_at_once_one_group_has_it(folders: list[Path], claim:
 
         assert 3 == len(had)
         assert 1 == len(set(had))
+
+
+def test_who_is_overtaken_has_nothing(folders: list[Path], claim: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its two locks another group may take the file, and is then the one that listens."""
+    flock, overtaken = fcntl.flock, list[FileIO]()
+
+    def late(fd: Any, how: int) -> None:
+        if how & fcntl.LOCK_SH and not overtaken:
+            flock(fd, fcntl.LOCK_UN)
+            monkeypatch.setattr(fcntl, "flock", flock)
+            overtaken.append(claim(folders[1]))
+        flock(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+
+    with pytest.raises(TakenError):
+        claim(folders[0])
+
+    assert not claim(folders[1]).closed
 
 
 def test_a_file_of_something_else_is_written_anew(folders: list[Path], claim: Any) -> None:

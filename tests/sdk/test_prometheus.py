@@ -626,17 +626,18 @@ def test_a_forked_worker_has_its_own_endpoint() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_child_of_a_serving_process_lets_go_of_its_port() -> None:
-    """A child that does not serve keeps nothing of the parent's endpoint; the parent still answers."""
+    """A child that does not serve keeps neither port nor claim of the parent's; the parent still answers."""
     program = (
         CONFIGURED
         + """
     import warnings; warnings.simplefilter("ignore")
     serving.set()
     first, endpoint = scrape(), reader._endpoint
+    endpoint._claim = open(os.devnull)
     serving.clear()
     child = os.fork()
     if child == 0:
-        os._exit(0 if endpoint.socket.fileno() == -1 else 1)
+        os._exit(0 if endpoint.socket.fileno() == -1 and endpoint._claim.closed else 1)
     print(os.waitpid(child, 0)[1], first == scrape() == os.getpid())
     """
     )
