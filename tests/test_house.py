@@ -230,10 +230,10 @@ def test_no_traceback_is_logged() -> None:
 
 
 def test_nothing_sleeps() -> None:
-    """Nothing in the library waits for time to pass, but a start-up for a neighbour's."""
+    """Nothing in the library waits for time to pass, but a start-up for a neighbour's, and whoever is to listen."""
     modules = callers("sleep")
 
-    assert {"processes/group.py"} == modules
+    assert {"processes/group.py", "processes/ports.py"} == modules
 
 
 # --- doors ------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from io import FileIO
 from pathlib import Path
 
 from otel_ws import faults
@@ -23,6 +24,7 @@ from otel_ws.processes.membership import Overview as Overview
 from otel_ws.processes.membership import Process as Process
 from otel_ws.processes.rows import DAY, Rows
 from otel_ws.processes.runtime import RefusedError, place
+from otel_ws.processes.runtime import TakenError as TakenError
 from otel_ws.settings import Settings
 
 _AGAIN_SECONDS = 1.0
@@ -90,6 +92,28 @@ def folder() -> Path | None:
     """The group's private folder; ``None`` where nothing is shared."""
     found = _membership()
     return None if found is None or found.group is None else found.group.folder
+
+
+def claim(port: int, address: str) -> FileIO | None:
+    """Take a port of this host for the group of this process; whoever listens there holds the file open meanwhile.
+
+    ``None`` where nothing is shared: then nobody knows whose the port is.
+
+    Raises:
+        TakenError: processes of another group listen there.
+    """
+    group = folder()
+    if group is None:
+        return None
+    try:
+        from otel_ws.processes import ports
+
+        return ports.claim(group, port, address)
+    except TakenError:
+        raise
+    except (RefusedError, OSError) as exc:
+        faults.fault(PLACE, exc)
+        return None
 
 
 def join() -> bool:

@@ -1,6 +1,6 @@
-"""Folders of groups that nobody belongs to any longer.
+"""Folders of groups that nobody belongs to any longer, and files of ports that nobody listens on.
 
-A service that is renamed leaves one, and so does each release that starts in a folder of its own. This module
+A service that is renamed leaves a folder, and so does each release that starts in one of its own. This module
 removes what the processes of a group wrote, behind the lock that everybody takes who joins, and refuses to touch a
 folder in which there is anything else.
 """
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from otel_ws import faults
+from otel_ws.processes import ports
 from otel_ws.processes.group import LOCK
 from otel_ws.processes.home import PLACE
 from otel_ws.processes.members import Member, UnreadableError
@@ -47,7 +48,9 @@ def remove_deserted(base: Path, now: float) -> None:
     found: list[tuple[int, str]] = []
     with os.scandir(base) as entries:
         for one in entries:
-            if _FOLDER.fullmatch(one.name):
+            if ports.FILE.fullmatch(one.name):
+                _remove_port(base / one.name, now)
+            elif _FOLDER.fullmatch(one.name):
                 try:
                     told = one.stat(follow_symlinks=False)
                 except FileNotFoundError:
@@ -67,6 +70,16 @@ def remove_deserted(base: Path, now: float) -> None:
                 # Somebody who came in between.
                 if exc.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                     faults.fault(PLACE, exc)
+
+
+def _remove_port(path: Path, now: float) -> None:
+    try:
+        if now - path.lstat().st_mtime > KEEP_SECONDS:
+            ports.remove_unclaimed(path)
+    except FileNotFoundError:
+        return  # another process removes it
+    except OSError as exc:
+        faults.fault(PLACE, exc)
 
 
 def _remove(folder: Path, changed_ns: int) -> None:

@@ -117,10 +117,13 @@ class SharedCells:
     # --- how this process is ----------------------------------------------------------------------------
     def publish(self, told: bytes) -> None:
         """Tell what is true of this process now: replaces what it told before, all at once."""
+        path = self._folder / f"{self.id}.live"
         try:
-            replace(self._folder / f"{self.id}.live", told)
+            replace(path, told)
         except OSError as exc:
             self._told(exc)
+            with suppress(OSError):
+                _write_over(path, told)
 
     def is_there(self) -> bool:
         """Whether the others can still find it: a cleaner of old files may have taken it."""
@@ -183,6 +186,24 @@ class SharedCells:
             "of this one's. Make room there, or set OTEL_WS_RUNTIME_DIR to another folder.",
         )
         faults.fault(PLACE, exc)
+
+
+def _write_over(path: Path, content: bytes) -> None:
+    """Write a file anew where it stands, which takes no further room; whoever reads at that moment is to wait.
+
+    Raises:
+        OSError: it is not there, does not fit, or is being read.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _reserve(fd, 0, len(content))
+        os.pwrite(fd, content, 0)
+        os.ftruncate(fd, len(content))
+    finally:
+        # Said, because a child that the application forks meanwhile holds the file open, too.
+        fcntl.flock(fd, fcntl.LOCK_UN)
+        os.close(fd)
 
 
 def _rounded(cells: int) -> int:

@@ -128,7 +128,13 @@ class Member:
             with (self._folder / f"{self.id}.live").open("rb") as live:
                 found = os.fstat(live.fileno())
                 if self._told_as != (found.st_ino, found.st_mtime_ns):
-                    self.told = telling.read(live.read())
+                    # Where there is no room for another file, it is this one that is written.
+                    fcntl.flock(live, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                    try:
+                        told = live.read()
+                    finally:
+                        fcntl.flock(live, fcntl.LOCK_UN)
+                    self.told = telling.read(told)
                     self._told_as = found.st_ino, found.st_mtime_ns
         except (OSError, ValueError):
             pass

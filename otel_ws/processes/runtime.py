@@ -26,6 +26,10 @@ class RefusedError(Exception):
     """No folder can be used; the text says why and what to do, without a value."""
 
 
+class TakenError(OSError):
+    """Processes of another group listen on the port."""
+
+
 def place(runtime_dir: str, group: str, environ: Mapping[str, str], *, make: bool = True) -> Path:
     """The folder of the group that this process belongs to, made if it is not there yet and that is asked for.
 

@@ -142,15 +142,16 @@ class PrometheusReader(PrometheusMetricReader):
             for _ in range(_MOMENTS if self._is_serving == self._serves else 1):
                 if processes.join() or self._stopped.wait(FIRST_LOOK_SECONDS):
                     break
-            while (endpoint := self._bind()) is None:
-                if self._stopped.wait(RETRY_SECONDS):
-                    return
-            with endpoint:
-                self._endpoint = endpoint
-                self.address = endpoint.socket.getsockname()[:2]
-                self.bound.set()
-                while not self._stopped.is_set():
-                    endpoint.handle_request()
+            while not self._stopped.is_set():
+                if (endpoint := self._bind()) is None:
+                    self._stopped.wait(RETRY_SECONDS)
+                    continue
+                with endpoint:
+                    self._endpoint = endpoint
+                    self.address = endpoint.socket.getsockname()[:2]
+                    self.bound.set()
+                    while endpoint.is_claimed() and not self._stopped.is_set():
+                        endpoint.handle_request()
         except Exception as exc:
             faults.fault(PLACE, exc)
 
@@ -176,7 +177,12 @@ class PrometheusReader(PrometheusMetricReader):
         except OSError as exc:
             failed = exc
         why = errno.errorcode.get(failed.errno or 0, type(failed).__name__)
-        if why in {"EADDRINUSE", "EACCES"}:
+        if isinstance(failed, processes.TakenError):
+            wrong = (
+                f"another service or group of this host answers on {PORT}={str(self._port)!r}, and a scrape would get "
+                "now its numbers and now these; set it to another port for each service and each OTEL_WS_GROUP"
+            )
+        elif why in {"EADDRINUSE", "EACCES"}:
             wrong = f"{PORT}={str(self._port)!r} is taken or not allowed ({why}); set it to a free port above 1023"
         else:
             wrong = f"{HOST}={self._host!r} cannot be used ({why}); set it to an address of this machine"
@@ -227,12 +233,16 @@ class PrometheusReader(PrometheusMetricReader):
     def after_fork_in_child(self) -> None:
         """Begin anew: the thread is gone, the port is the parent's, and so are the calls on the stack."""
         if self._endpoint is not None:
-            self._endpoint.socket.close()
+            self._endpoint.server_close()
         self._begin(_private.running_loops())
 
 
 class _Endpoint(ThreadingTCPServer):
-    """A port that other processes of the same user may share, and a thread for each request."""
+    """A port that other processes of the same group may share, and a thread for each request.
+
+    Raises:
+        OSError: the port cannot be had.
+    """
 
     daemon_threads = True
     block_on_close = False
@@ -243,7 +253,25 @@ class _Endpoint(ThreadingTCPServer):
     def __init__(self, family: int, address: Any, reader: PrometheusReader) -> None:
         self.address_family = family
         self.reader = reader
-        super().__init__(address, _Answer)
+        self._claim = processes.claim(address[1], address[0]) if address[1] else None
+        try:
+            super().__init__(address, _Answer)
+        except BaseException:
+            self._let_go()
+            raise
+
+    def is_claimed(self) -> bool:
+        """Whether other groups can still see whose the port is: a cleaner of old files may have taken the claim."""
+        return self._claim is None or os.fstat(self._claim.fileno()).st_nlink > 0
+
+    def server_close(self) -> None:
+        """Close the port; in a forked child, only this process's hold of it."""
+        super().server_close()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._claim is not None:
+            self._claim.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Whoever asked is gone, or we failed: nothing of the request is told."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -18,7 +20,7 @@ import otel_ws
 from otel_ws import faults, processes, semconv
 from otel_ws.health import HEALTHY, Reading
 from otel_ws.policy import Policy
-from otel_ws.processes import mapping, membership
+from otel_ws.processes import home, mapping, membership
 from otel_ws.processes.membership import Membership
 from otel_ws.recorder import Recorder
 from otel_ws.settings import Settings
@@ -26,6 +28,11 @@ from otel_ws.settings import Settings
 pytestmark = pytest.mark.skipif(not mapping.is_possible(), reason="this platform cannot map over memory")
 ROOT = str(Path(otel_ws.__file__).parents[1])
 CHAT = ("/ws/", "websocket", "chat", "success")
+
+
+def full(*_: object) -> None:
+    """A disk without room."""
+    raise OSError(errno.ENOSPC, "no room")
 
 
 class Open:
@@ -193,6 +200,52 @@ def test_the_last_word_of_a_process_counts(make: Any) -> None:
     second.recorder.close()
 
     assert 1.0 == first.look().snapshot.total(semconv.REDACTIONS)
+
+
+def test_without_room_for_another_file_a_process_goes_on_telling(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its failures are in everybody's answer, its own and its neighbours'."""
+    first, second = make(), make()
+    second.look()
+    monkeypatch.setattr(home, "replace", full)
+
+    first.tell()
+    first.tell()
+
+    told = [one.look().snapshot.total(semconv.TELEMETRY_ERRORS) for one in (first, second)]
+    assert [True, True] == [found > 0 for found in told]
+    assert told == sorted(told)
+
+
+def test_what_is_being_written_over_is_not_read(make: Any, tmp_path: Path) -> None:
+    """Who looks at that moment says what was told before."""
+    first, second = make(), make()
+    told = json.dumps({"at": time.time(), "cpu": 0.0, "memory": -1.0, "values": [], "by_id": [], "users": {}}).encode()
+
+    def lowest() -> float:
+        return min(float(one.memory) for one in first.look().processes)
+
+    second.tell()
+    before = lowest()
+    with (tmp_path / f"{second.member._home.id}.live").open("r+b") as live:
+        fcntl.flock(live, fcntl.LOCK_EX)
+        live.write(told + b"\n")
+        live.flush()
+        meanwhile = lowest()
+        live.truncate()
+
+    assert [before, -1.0] == [meanwhile, lowest()]
+    assert before >= 0
+
+
+@pytest.mark.parametrize("content", [b"b", b"longer than before"])
+def test_what_is_written_over_may_be_shorter_or_longer(tmp_path: Path, content: bytes) -> None:
+    """Nothing of what was there before stays."""
+    path = tmp_path / "live"
+    path.write_bytes(b"before")
+
+    home._write_over(path, content)
+
+    assert content == path.read_bytes()
 
 
 def test_who_is_idle_uses_no_cpu(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:

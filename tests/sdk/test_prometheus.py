@@ -10,10 +10,11 @@ import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
 from typing import Any
 
 import pytest
-from surroundings import bare_environment
+from surroundings import bare_environment, free_port, until
 
 pytest.importorskip("opentelemetry.exporter.prometheus")
 
@@ -27,6 +28,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from otel_ws import WebSocketMiddleware, faults, recorder, semconv
 from otel_ws.exposition import OPENMETRICS, TEXT
 from otel_ws.policy import Policy
+from otel_ws.processes import mapping
+from otel_ws.processes.runtime import place
 from otel_ws.recorder import Recorder
 from otel_ws.sdk import fast
 from otel_ws.sdk.prometheus import HOST, PORT, PrometheusReader
@@ -62,6 +65,17 @@ def readers() -> Iterator[Callable[..., PrometheusReader]]:
     yield make
     for one in made:
         one.shutdown()
+
+
+@pytest.fixture
+def of_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Make this process one of a group of that name."""
+
+    def become(name: str) -> None:
+        folder = place(str(tmp_path), name, {"OTEL_SERVICE_NAME": "shop"})
+        monkeypatch.setattr("otel_ws.processes.folder", lambda: folder)
+
+    return become
 
 
 @pytest.fixture
@@ -431,6 +445,59 @@ def test_workers_share_a_port(readers: Any) -> None:
     assert one.address == other.address
 
 
+@pytest.mark.skipif(not mapping.is_possible(), reason="this platform shares nothing")
+def test_workers_of_another_group_do_not_share_it(
+    readers: Any, of_group: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They say so in one line with the way out, and have the port once nobody of the first group listens."""
+    monkeypatch.setattr("otel_ws.sdk.prometheus.RETRY_SECONDS", 0.02)
+    of_group("blue")
+    port = free_port()
+    blue = readers(port=port), readers(port=port)
+    assert all(one.bound.wait(10) for one in blue)
+    of_group("green")
+    green = readers(port=port)
+
+    assert until(lambda: faults.snapshot().get("prometheus", 0) >= 2)
+    assert green.address is None
+    blue[0].shutdown()
+    assert not green.bound.wait(0.1)
+    blue[1].shutdown()
+
+    assert green.bound.wait(10)
+    told = [record.getMessage() for record in caplog.records if "cannot serve" in record.getMessage()]
+    assert 1 == len(told)
+    assert [] == [word for word in (PORT, f"'{port}'", "another port", "OTEL_WS_GROUP") if word not in told[0]]
+
+
+@pytest.mark.skipif(not mapping.is_possible(), reason="this platform shares nothing")
+def test_a_claim_that_was_lost_is_made_again(readers: Any, of_group: Callable[[str], None], tmp_path: Path) -> None:
+    """A cleaner took its file: other groups see whose the port is all the same."""
+    of_group("blue")
+    reader = readers(port=free_port())
+    assert reader.bound.wait(10)
+    (file,) = tmp_path.glob("*/port-*")
+
+    file.unlink()
+
+    assert until(file.exists)
+    assert 404 == ask(reader, "/other")[0].status
+
+
+@pytest.mark.skipif(not mapping.is_possible(), reason="this platform shares nothing")
+def test_a_port_that_cannot_be_bound_is_not_claimed(readers: Any, of_group: Callable[[str], None]) -> None:
+    """What a stranger holds is nobody's: another group is told the same."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        for group in ("blue", "green"):
+            of_group(group)
+            assert readers(port=port, is_serving=lambda: False)._bind() is None
+    of_group("blue")
+    assert readers(port=port).bound.wait(10)
+
+
 def test_shutdown_frees_the_port(readers: Any) -> None:
     """When ``shutdown`` returns, anybody can have the port."""
     reader = readers()
@@ -575,17 +642,18 @@ def test_a_forked_worker_has_its_own_endpoint() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_child_of_a_serving_process_lets_go_of_its_port() -> None:
-    """A child that does not serve keeps nothing of the parent's endpoint; the parent still answers."""
+    """A child that does not serve keeps neither port nor claim of the parent's; the parent still answers."""
     program = (
         CONFIGURED
         + """
     import warnings; warnings.simplefilter("ignore")
     serving.set()
     first, endpoint = scrape(), reader._endpoint
+    endpoint._claim = open(os.devnull)
     serving.clear()
     child = os.fork()
     if child == 0:
-        os._exit(0 if endpoint.socket.fileno() == -1 else 1)
+        os._exit(0 if endpoint.socket.fileno() == -1 and endpoint._claim.closed else 1)
     print(os.waitpid(child, 0)[1], first == scrape() == os.getpid())
     """
     )

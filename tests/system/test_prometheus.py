@@ -75,7 +75,7 @@ class Family:
             "OTEL_LOGS_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "ws_prometheus", PORT: str(self.scrape_port),
             **environment,
         }  # fmt: skip
-        self._output = folder / "output.txt"
+        self._output = folder / f"output-{self.port}.txt"
         with self._output.open("wb") as output:
             self.supervisor = subprocess.Popen(
                 [*runner, *command], env=environment, cwd=folder, stdout=output, stderr=subprocess.STDOUT
@@ -230,6 +230,29 @@ def test_a_taken_port_is_nothing_to_the_application(family: Any, wait_until: Any
     assert one.answers()
     assert f"{PORT}='{taken}' is taken" in one.output()
     assert "Traceback" not in one.output()
+
+
+def test_two_groups_do_not_share_a_port(family: Any, wait_until: Any, tmp_path: Path) -> None:
+    """The workers of the first answer, those of the second say why they do not, and all serve their clients."""
+    (tmp_path / "shared").mkdir()
+    wanted = {"OTEL_SERVICE_NAME": "shop", "OTEL_WS_RUNTIME_DIR": str(tmp_path / "shared")}
+    blue = family(OTEL_WS_GROUP="blue", **wanted)
+    assert wait_until(lambda: len(blue.holders()) == 2), blue.output()
+    asyncio.run(talk(blue.port))
+
+    green = family(OTEL_WS_GROUP="green", **{PORT: str(blue.scrape_port)}, **wanted)
+    asyncio.run(talk(green.port))
+
+    assert wait_until(lambda: green.output().count("another service or group of this host") == 2), green.output()
+    green.scrape_port = blue.scrape_port
+    assert set() == green.holders()
+    assert {2.0} == {messages(scrape(blue.scrape_port)) for _ in range(10)}
+    assert "Traceback" not in green.output()
+
+
+def messages(text: str) -> float:
+    """The messages that a scrape tells."""
+    return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith("ws_messages_total{"))
 
 
 def test_a_wrong_port_is_nothing_to_the_application(family: Any) -> None:
