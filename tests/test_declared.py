@@ -18,7 +18,7 @@ from django.urls import path
 from opentelemetry.sdk.trace import ReadableSpan
 
 import otel_ws
-from otel_ws import WebSocketMiddleware, faults, semconv, testing
+from otel_ws import WebSocketMiddleware, faults, live, semconv, testing
 from otel_ws.connection import Connection
 from otel_ws.endpoints import readiness
 from otel_ws.testing import EventSeen, Telemetry
@@ -130,11 +130,13 @@ class Conversation:
 
 @pytest.fixture(scope="module")
 def conversation() -> Conversation:
-    """Everything that can happen, once."""
+    """Everything that can happen, once, and each look tells of the moment since the one before."""
     seen = Conversation()
-    with testing.capture(
+    capture = testing.capture(
         message_events="all", delivery_events=True, send_spans="all", metric_ids=("tournament.id",)
-    ) as telemetry:
+    )
+    with pytest.MonkeyPatch.context() as monkeypatch, capture as telemetry:
+        monkeypatch.setattr(live, "_CPU_SECONDS", 0.0)
         asyncio.run(_everything(telemetry, seen))
         seen.spans, seen.events = telemetry.spans(), telemetry.events()
     faults.reset()

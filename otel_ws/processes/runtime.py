@@ -119,6 +119,8 @@ def _private(folder: Path, make: bool = True) -> None:
     try:
         found = folder.lstat()
     except FileNotFoundError:
+        if not make:
+            raise
         # Another process took it this moment for one that nobody belongs to.
         _private(folder)
         return
