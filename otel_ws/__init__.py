@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from otel_ws import recorder, variables
@@ -78,12 +79,14 @@ def _follow(fanout: Fanout) -> None:
 
 
 def _join(fanout: Fanout) -> bool:
-    if (gate := sys.modules.get("otel_ws.gate")) is not None:
-        gate.serving()
     # Late, as a process that only starts others needs none of it; a platform without file locks has none of it.
     from otel_ws import processes
 
-    return processes.joined(fanout)
+    is_decided = processes.joined(fanout)
+    if "otel_ws.gate" in sys.modules:
+        # Another thread may load it at this moment: an import waits until all of it is there.
+        import_module("otel_ws.gate").serving()
+    return is_decided
 
 
 recorder.speed_up = _speed_up
