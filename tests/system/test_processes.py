@@ -130,12 +130,13 @@ class Family:
         )
 
     def is_ready(self) -> bool:
-        """Whether all workers serve and share."""
+        """Whether all workers serve and share, and one can be scraped: that it serves is noticed within a second."""
         if any(one.poll() is not None for one in self._started):
             raise RuntimeError(self.output())
         try:
             self.get()
-        except OSError:
+            self.ask()
+        except (OSError, HTTPException):
             return False
         return len(self.members()) == WORKERS
 
