@@ -11,6 +11,7 @@ import uuid
 from importlib.metadata import entry_points
 from typing import Any, Final
 
+import opentelemetry.propagate  # noqa: F401 - reads its variable while it is loaded: here, where a wrong one is told
 from opentelemetry import metrics, trace
 from opentelemetry._logs import get_logger_provider, set_logger_provider
 from opentelemetry.sdk._logs import LoggerProvider
